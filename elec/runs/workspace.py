@@ -1,0 +1,81 @@
+"""The workspace: the one place that outlives a run. Runs, published bundles, the champion, vectors and Feast's state.
+
+<workspace>/<run id>/              a run's folder: summary.json, index.html, steps/, artifacts
+<workspace>/registry/bundles/      published bundles, immutable
+<workspace>/registry/references/   what a bundle was trained on, for the drift check
+<workspace>/registry/champion.json which bundle is in service, and which was before
+<workspace>/vectors/               text vectors, by content
+<workspace>/feast/                 Feast's registry and online store
+"""
+
+from datetime import UTC, datetime
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+from elec import storage
+
+
+class Champion(BaseModel):
+    """The bundle in service."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bundle_id: str
+    run_id: str
+    promoted_at: datetime
+    previous: str | None = None
+
+
+class Workspace:
+    """Where things are below a workspace.
+
+    Args:
+        uri: A folder or `s3://bucket/prefix`.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def run(self, run_id: str) -> str:
+        """A run's folder."""
+        return storage.join(self.uri, run_id)
+
+    def bundle(self, bundle_id: str) -> str:
+        """A published bundle."""
+        return storage.join(self.uri, "registry", "bundles", bundle_id)
+
+    def reference(self, bundle_id: str) -> str:
+        """The reference window of a published bundle."""
+        return storage.join(self.uri, "registry", "references", bundle_id)
+
+    @property
+    def vectors(self) -> str:
+        """The store of text vectors."""
+        return storage.join(self.uri, "vectors")
+
+    @property
+    def feast(self) -> str:
+        """Feast's registry and online store."""
+        return storage.join(self.uri, "feast")
+
+    def champion(self) -> Champion | None:
+        """The bundle in service, or None before the first promotion."""
+        try:
+            content = storage.read_bytes(storage.join(self.uri, "registry", "champion.json"))
+        except FileNotFoundError:
+            return None
+        return Champion.model_validate_json(content)
+
+    def promote(self, bundle_id: str, run_id: str) -> Champion:
+        """Makes a published bundle the champion, in one step; the one before is remembered for a rollback."""
+        before = self.champion()
+        champion = Champion(
+            bundle_id=bundle_id,
+            run_id=run_id,
+            promoted_at=datetime.now(UTC),
+            previous=before.bundle_id if before is not None else None,
+        )
+        content = orjson.dumps(champion.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
+        storage.write_bytes(storage.join(self.uri, "registry", "champion.json"), content)
+        return champion

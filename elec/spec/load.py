@@ -1,0 +1,171 @@
+"""Reads a spec from YAML, and turns whatever is wrong with it into one sentence."""
+
+import difflib
+import importlib.resources
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from elec.errors import InputError
+from elec.spec.dataset import DatasetSpec, Frozen
+from elec.spec.run import RunSpec
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_MAX_BYTES = 1_000_000
+
+
+class Spec(Frozen):
+    """A data set and how to run on it; as JSON, the one parameter that every pipeline component takes."""
+
+    dataset: DatasetSpec
+    run: RunSpec = RunSpec()
+
+
+def cache_folder() -> Path:
+    """Where fetched data and models are kept: `$ELEC_CACHE`, else `~/.cache/elec`."""
+    root = os.environ.get("ELEC_CACHE")
+    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elec"
+
+
+def shipped_specs() -> dict[str, Path]:
+    """The specs that come with elec, by name."""
+    folder = Path(str(importlib.resources.files("elec") / "datasets"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_spec(name_or_file: str | Path) -> Spec:
+    """Loads a shipped spec by name, or a file.
+
+    Args:
+        name_or_file: `movielens-100k`, or the path of a YAML file.
+
+    Returns:
+        The spec, with every path absolute (or a URI).
+
+    Raises:
+        InputError: If there is no such file, it is not YAML, or a value in it is wrong.
+    """
+    path = shipped_specs().get(str(name_or_file)) or Path(name_or_file)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: a spec of more than {_MAX_BYTES:,} bytes; is this the data instead of its description?")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        known = ", ".join(shipped_specs())
+        raise InputError(f"{name_or_file}: no such spec; give the path of a YAML file, or one of: {known}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a spec ({error}); give the path of a YAML file") from None
+    return parse_spec(text, origin=str(path), folder=path.resolve().parent)
+
+
+def parse_spec(text: str, *, origin: str, folder: Path) -> Spec:
+    """Parses the YAML of a spec.
+
+    Args:
+        text: The YAML: a data set's keys, and optionally `run`.
+        origin: The file's name, for messages.
+        folder: Where relative paths start.
+
+    Raises:
+        InputError: If anything in it is wrong; the message names the key, the value and the way out.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where is not None else ""
+        problem = getattr(error, "problem", None) or "cannot be parsed"
+        raise InputError(f"{origin}{line}: not valid YAML ({problem}); check indentation and quotes") from None
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise InputError(f"{origin}: holds {found}, not the keys of a spec; see docs/bring-your-own-log.md")
+    content = dict(content)
+    run = content.pop("run", None) or {}
+    try:
+        spec = Spec.model_validate({"dataset": content, "run": run})
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_sentence(error)}") from None
+    return _with_absolute_paths(spec, origin, folder)
+
+
+def _with_absolute_paths(spec: Spec, origin: str, folder: Path) -> Spec:
+    dataset = spec.dataset
+
+    def resolve(path: str) -> str:
+        return _absolute(path, origin, folder)
+
+    tables = dataset.tables.model_copy(
+        update={
+            name: table.model_copy(update={"path": resolve(table.path)})
+            for name, table in (("users", dataset.tables.users), ("items", dataset.tables.items))
+            if table is not None
+        }
+    )
+    source = dataset.source.model_copy(update={"path": resolve(dataset.source.path)})
+    return spec.model_copy(update={"dataset": dataset.model_copy(update={"source": source, "tables": tables})})
+
+
+def _absolute(path: str, origin: str, folder: Path) -> str:
+    def value_of(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if name == "ELEC_CACHE":
+            return str(cache_folder())
+        value = os.environ.get(name) or default
+        if value is None:
+            raise InputError(f"{origin}: path '{path}' needs the environment variable {name}; export {name}=...")
+        return value
+
+    expanded = _VARIABLE.sub(value_of, path)
+    if "://" in expanded:
+        return expanded
+    return str(folder / Path(expanded).expanduser())
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem of a validation, as one sentence."""
+    # A misspelt key is also a missing one: name what was written first.
+    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    # The caller's YAML has the data set's keys at the top level.
+    location = [part for part in problem["loc"] if part != "dataset"]
+    key = ".".join(str(part) for part in location) or "the spec"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        known = _keys_at(problem["loc"][:-1])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+        return f"unknown key '{key}'; {hint}"
+    if problem["type"] == "missing":
+        return f"the key '{key}' is missing; add it"
+    value = problem["input"]
+    shown = f" = {value!r}" if isinstance(value, str | int | float | bool) else ""
+    return f"'{key}'{shown}: {message[0].lower()}{message[1:]}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the spec knows at a place, as far as the place can be followed."""
+    model: type[BaseModel] = Spec
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(str(part))
+        found = _model_in(field.annotation) if field is not None else None
+        if found is None:
+            break
+        model = found
+    keys = list(model.model_fields)
+    return [*keys, "run"] if model is DatasetSpec else keys
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The pydantic model inside an annotation such as `tuple[FieldSpec, ...]` or `SideTable | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,52 @@
+"""Rules over one column, such as `rating > 3`: how a spec says what a click is and which rows to leave out.
+
+A rule is parsed, never evaluated as code.
+"""
+
+import re
+from dataclasses import dataclass
+
+_RULE = re.compile(r"^\s*([A-Za-z_][\w.:-]*)\s*(==|!=|>=|<=|>|<)\s*(.+?)\s*$")
+
+#: Comparison as written -> the name of its pyarrow.compute function.
+OPERATORS = {
+    "==": "equal",
+    "!=": "not_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+    "<": "less",
+    "<=": "less_equal",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`column operator value`; the value is a number where it reads as one, else text."""
+
+    column: str
+    operator: str
+    value: float | str
+
+    @classmethod
+    def parse(cls, text: str) -> "Rule":
+        """Reads a rule.
+
+        Args:
+            text: For example `rating > 3` or `event == 'click'`.
+
+        Raises:
+            ValueError: If the text is not one comparison of a column with a value.
+        """
+        match = _RULE.match(text)
+        if match is None:
+            raise ValueError(f"'{text}' is not a rule; write one comparison, such as 'rating > 3' or \"event == 'click'\"")
+        column, operator, literal = match.groups()
+        quoted = len(literal) >= 2 and literal[0] == literal[-1] and literal[0] in "'\""
+        if quoted:
+            return cls(column, operator, literal[1:-1])
+        try:
+            return cls(column, operator, float(literal))
+        except ValueError:
+            if operator in {"==", "!="}:
+                return cls(column, operator, literal)
+            raise ValueError(f"'{text}' orders by '{literal}', which is not a number; quote it to compare text") from None

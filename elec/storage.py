@@ -1,0 +1,238 @@
+"""One way to read, list, write and atomically publish, on a local path, `file://` or `s3://`.
+
+Publishing never shows a half-written result. On disk a folder is written beside its final place and renamed; on S3, which
+cannot rename, the file named last (`manifest.json`, say) goes up last, so a reader that asks for it first never sees a part.
+Credentials come from the usual chain; an endpoint of one's own from `AWS_ENDPOINT_URL`.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from elec.errors import InputError
+
+
+def is_s3(uri: str | Path) -> bool:
+    """Whether the URI names S3."""
+    return str(uri).startswith("s3://")
+
+
+def local_path(uri: str | Path) -> Path:
+    """The path of a local URI.
+
+    Raises:
+        InputError: If the scheme is neither `file://` nor none.
+    """
+    text = str(uri)
+    if "://" not in text:
+        return Path(text)
+    parsed = urlparse(text)
+    if parsed.scheme != "file" or parsed.netloc not in {"", "localhost"}:
+        raise InputError(f"{text}: this kind of address is not supported; use a path, file:///... or s3://bucket/...")
+    return Path(unquote(parsed.path))
+
+
+def join(uri: str | Path, *parts: str) -> str:
+    """A URI below another one.
+
+    Raises:
+        InputError: If a part climbs out.
+    """
+    for part in parts:
+        if part.startswith("/") or ".." in PurePosixPath(part).parts:
+            raise InputError(f"'{part}' leads out of {uri}; only paths below it are allowed")
+    if "://" in str(uri):
+        return "/".join([str(uri).rstrip("/"), *parts])
+    return str(Path(uri, *parts))
+
+
+def exists(uri: str | Path) -> bool:
+    """Whether there is a file (or, on disk, a folder) at the URI."""
+    if not is_s3(uri):
+        return local_path(uri).exists()
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors(uri):
+        try:
+            _s3().head_object(Bucket=bucket, Key=key)
+        except _s3().exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
+                return False
+            raise
+    return True
+
+
+def read_bytes(uri: str | Path) -> bytes:
+    """Reads a file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        InputError: If S3 refuses.
+    """
+    if not is_s3(uri):
+        return local_path(uri).read_bytes()
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors(uri):
+        try:
+            body: bytes = _s3().get_object(Bucket=bucket, Key=key)["Body"].read()
+        except _s3().exceptions.NoSuchKey:
+            raise FileNotFoundError(str(uri)) from None
+    return body
+
+
+def write_bytes(uri: str | Path, content: bytes) -> None:
+    """Writes a file in one step: a reader sees the old content or the new one, never a part."""
+    if is_s3(uri):
+        bucket, key = _bucket_and_key(uri)
+        with _s3_errors(uri):
+            _s3().put_object(Bucket=bucket, Key=key, Body=content)
+        return
+    path = local_path(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def list_files(uri: str | Path) -> list[str]:
+    """All files below a URI, as paths relative to it, sorted; none if there is nothing."""
+    if not is_s3(uri):
+        root = local_path(uri)
+        return sorted(
+            path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and not path.name.endswith(".tmp")
+        )
+    bucket, key = _bucket_and_key(uri)
+    prefix = key.rstrip("/") + "/" if key else ""
+    with _s3_errors(uri):
+        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return sorted(entry["Key"][len(prefix) :] for page in pages for entry in page.get("Contents", ()))
+
+
+def publish_folder(folder: Path, uri: str | Path, *, last: str) -> None:
+    """Publishes a folder, once: what is published is never overwritten.
+
+    Args:
+        folder: What to publish.
+        uri: Where.
+        last: The file, relative to the folder, whose presence makes the result complete.
+
+    Raises:
+        FileExistsError: If something is published there already.
+    """
+    if exists(join(uri, last)):
+        raise FileExistsError(str(uri))
+    if is_s3(uri):
+        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+        for name in sorted(names, key=lambda name: name == last):
+            bucket, key = _bucket_and_key(join(uri, name))
+            with _s3_errors(uri):
+                if name == last:
+                    _put_if_absent(bucket, key, (folder / name).read_bytes(), str(uri))
+                else:
+                    _s3().upload_file(str(folder / name), bucket, key)
+        return
+    target = local_path(uri)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+        temporary.chmod(0o755)
+        # A rename onto a folder that is not empty fails, so of two publishers one wins.
+        temporary.rename(target)
+    except OSError as error:
+        if target.exists():
+            raise FileExistsError(str(uri)) from None
+        raise error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def fetch_folder(uri: str | Path, folder: Path) -> Path:
+    """Gives a local folder with the files of a URI: the folder itself when it is local, else a copy.
+
+    Args:
+        uri: Where the files are.
+        folder: Where a copy may go.
+    """
+    if not is_s3(uri):
+        return local_path(uri)
+    for name in list_files(uri):
+        target = folder / name
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{uri}: the key '{name}' leads out of its folder; refused")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        bucket, key = _bucket_and_key(join(uri, name))
+        with _s3_errors(uri):
+            _s3().download_file(bucket, key, str(target))
+    return folder
+
+
+def s3_filesystem() -> Any:
+    """The pyarrow file system for `s3://`, with the same credentials and endpoint as boto3."""
+    from pyarrow.fs import S3FileSystem
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint:
+        return S3FileSystem()
+    parsed = urlparse(endpoint)
+    return S3FileSystem(endpoint_override=parsed.netloc, scheme=parsed.scheme, allow_bucket_creation=False)
+
+
+def _bucket_and_key(uri: str | Path) -> tuple[str, str]:
+    bucket, _, key = str(uri).removeprefix("s3://").partition("/")
+    if not bucket:
+        raise InputError(f"{uri}: names no bucket; write s3://bucket/path")
+    return bucket, key
+
+
+def _put_if_absent(bucket: str, key: str, content: bytes, uri: str) -> None:
+    try:
+        _s3().put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+    except _s3().exceptions.ClientError as error:
+        if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
+            raise FileExistsError(uri) from None
+        raise
+
+
+@lru_cache(maxsize=1)
+def _s3() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3", config=Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60)
+    )
+
+
+class _s3_errors:  # noqa: N801 - reads as a statement
+    """Turns what S3 refuses into one sentence."""
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = uri
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if isinstance(error, ClientError):
+            detail = error.response.get("Error", {})
+            raise InputError(
+                f"{self.uri}: S3 refused with {detail.get('Code', 'an error')} ({detail.get('Message') or 'no reason given'}); "
+                "check the bucket, the credentials and AWS_ENDPOINT_URL"
+            ) from error
+        if isinstance(error, BotoCoreError):
+            raise InputError(
+                f"{self.uri}: S3 cannot be reached ({error}); check the credentials and AWS_ENDPOINT_URL"
+            ) from error
