@@ -45,11 +45,14 @@ check: $(READY) ## lint and types only
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-lock: $(READY) ## resolve requirements.lock anew from pyproject.toml
+lock: $(READY) ## resolve both requirements locks anew from pyproject.toml
 	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--python-version 3.11 --all-extras --output-file requirements.lock pyproject.toml
 	@# torch brings the CUDA packages of its own build; a CPU build brings none.
 	@sed -i -E '/^(nvidia-|cuda-|triton==)/d' requirements.lock
+	@# The serving image's packages, in the same versions: what is trained with one pyarrow is served with it.
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+		--python-version 3.11 --constraint requirements.lock --extra serving --output-file requirements-serving.lock pyproject.toml
 
 clean: ## remove the virtual environment and what runs left here
 	@rm -rf $(VENV) runs

@@ -9,6 +9,8 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -115,7 +117,9 @@ def list_files(uri: str | Path) -> list[str]:
     prefix = key.rstrip("/") + "/" if key else ""
     with _s3_errors(uri):
         pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return sorted(entry["Key"][len(prefix) :] for page in pages for entry in page.get("Contents", ()))
+        keys = [entry["Key"][len(prefix) :] for page in pages for entry in page.get("Contents", ())]
+    # A key that ends in a slash is how consoles draw an empty folder.
+    return sorted(key for key in keys if key and not key.endswith("/"))
 
 
 def publish_folder(folder: Path, uri: str | Path, *, last: str) -> None:
@@ -128,7 +132,10 @@ def publish_folder(folder: Path, uri: str | Path, *, last: str) -> None:
 
     Raises:
         FileExistsError: If something is published there already.
+        FileNotFoundError: If the folder lacks its last file; nothing is published then.
     """
+    if not (folder / last).is_file():
+        raise FileNotFoundError(str(folder / last))
     if exists(join(uri, last)):
         raise FileExistsError(str(uri))
     if is_s3(uri):
@@ -153,6 +160,31 @@ def publish_folder(folder: Path, uri: str | Path, *, last: str) -> None:
         if target.exists():
             raise FileExistsError(str(uri)) from None
         raise error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder to fill, and renames it to its place when the `with` block ends well: complete or absent.
+
+    Args:
+        folder: The place; nothing, or an empty folder, may be there.
+
+    Raises:
+        FileExistsError: If something is there already; it stays as it is.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(folder)
+        except OSError as error:
+            if folder.exists():
+                raise FileExistsError(str(folder)) from None
+            raise error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -204,13 +236,20 @@ def _put_if_absent(bucket: str, key: str, content: bytes, uri: str) -> None:
         raise
 
 
-@lru_cache(maxsize=1)
 def _s3() -> Any:
+    return _s3_at(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+
+
+@lru_cache(maxsize=4)
+def _s3_at(endpoint: str | None) -> Any:
+    """The client of an endpoint; a client costs 0.3 s to make."""
     import boto3
     from botocore.config import Config
 
     return boto3.client(
-        "s3", config=Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60)
+        "s3",
+        endpoint_url=endpoint,
+        config=Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60),
     )
 
 
@@ -224,6 +263,7 @@ class _s3_errors:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
         if isinstance(error, ClientError):
@@ -232,7 +272,7 @@ class _s3_errors:  # noqa: N801 - reads as a statement
                 f"{self.uri}: S3 refused with {detail.get('Code', 'an error')} ({detail.get('Message') or 'no reason given'}); "
                 "check the bucket, the credentials and AWS_ENDPOINT_URL"
             ) from error
-        if isinstance(error, BotoCoreError):
+        if isinstance(error, BotoCoreError | Boto3Error):
             raise InputError(
                 f"{self.uri}: S3 cannot be reached ({error}); check the credentials and AWS_ENDPOINT_URL"
             ) from error

@@ -55,7 +55,8 @@ class RunFolder:
     def records(self) -> dict[str, dict[str, Any]]:
         """The records of all steps that started, by name, in the order in which they started."""
         folder = storage.join(self.uri, "steps")
-        found = [orjson.loads(storage.read_bytes(storage.join(folder, name))) for name in storage.list_files(folder)]
+        names = [name for name in storage.list_files(folder) if name.endswith(".json")]
+        found = [orjson.loads(storage.read_bytes(storage.join(folder, name))) for name in names]
         return {record["name"]: record for record in sorted(found, key=lambda record: record["started"])}
 
     def put(self, name: str, content: bytes) -> str:
@@ -91,7 +92,8 @@ class RunFolder:
                 "exit_code": error.exit_code if isinstance(error, ElecError) else 1,
                 "trace": "" if expected else "".join(traceback.format_exception(error)),
             }
+        # A path or an epoch number among the facts must not be what ends a step.
+        option = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
         storage.write_bytes(
-            storage.join(self.uri, "steps", f"{record.name}.json"),
-            orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY),
+            storage.join(self.uri, "steps", f"{record.name}.json"), orjson.dumps(content, default=str, option=option)
         )

@@ -11,9 +11,10 @@
 from datetime import UTC, datetime
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elec import storage
+from elec.errors import InputError
 
 
 class Champion(BaseModel):
@@ -60,21 +61,39 @@ class Workspace:
         return storage.join(self.uri, "feast")
 
     def champion(self) -> Champion | None:
-        """The bundle in service, or None before the first promotion."""
+        """The bundle in service, or None before the first promotion.
+
+        Raises:
+            InputError: If the record of it cannot be read.
+        """
+        address = storage.join(self.uri, "registry", "champion.json")
         try:
-            content = storage.read_bytes(storage.join(self.uri, "registry", "champion.json"))
+            content = storage.read_bytes(address)
         except FileNotFoundError:
             return None
-        return Champion.model_validate_json(content)
+        try:
+            return Champion.model_validate_json(content)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            field = ".".join(str(part) for part in problem["loc"]) or "the content"
+            raise InputError(
+                f"{address}: not the record of a champion ({field}: {problem['msg']}); restore it, or remove it to start anew"
+            ) from None
 
     def promote(self, bundle_id: str, run_id: str) -> Champion:
-        """Makes a published bundle the champion, in one step; the one before is remembered for a rollback."""
+        """Makes a published bundle the champion, in one step; the one before is remembered for a rollback.
+
+        Promoting the champion again (a rerun) keeps what is remembered.
+        """
         before = self.champion()
+        previous = None
+        if before is not None:
+            previous = before.previous if before.bundle_id == bundle_id else before.bundle_id
         champion = Champion(
             bundle_id=bundle_id,
             run_id=run_id,
             promoted_at=datetime.now(UTC),
-            previous=before.bundle_id if before is not None else None,
+            previous=previous,
         )
         content = orjson.dumps(champion.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
         storage.write_bytes(storage.join(self.uri, "registry", "champion.json"), content)

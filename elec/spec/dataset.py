@@ -3,6 +3,7 @@
 Everything else is derived from it: Feast's definitions, the text of a record, the vocabularies, the bundle's manifest.
 """
 
+import codecs
 import re
 from datetime import datetime
 from enum import StrEnum
@@ -65,6 +66,19 @@ class Source(Frozen):
     def _columns_without_header(self) -> Self:
         if not self.header and not self.columns:
             raise ValueError("header is false, so `columns` has to name the columns")
+        for column in self.columns or ():
+            if (self.columns or ()).count(column) > 1:
+                raise ValueError(f"`columns` names '{column}' more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _known_encoding(self) -> Self:
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ValueError(
+                f"`encoding` = '{self.encoding}' is not known; use utf-8, latin-1, cp1252 or utf-16, say"
+            ) from None
         return self
 
 
@@ -222,16 +236,23 @@ class DatasetSpec(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [field.name for field in self.fields]
+        # DuckDB, and with it Feast's store, takes `Age` and `age` for the same column.
+        lower = [name.lower() for name in dict.fromkeys([*names, self.user, self.item])]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"field '{name}' is listed more than once")
+            if lower.count(name.lower()) > 1:
+                raise ValueError(f"field '{name}' differs from another column in case only; rename one of them with `columns`")
         for name in [*names, self.user, self.item]:
-            if name in RESERVED:
+            if name.lower() in RESERVED:
                 raise ValueError(
                     f"'{name}' is a column that elec adds itself; rename the field, with `columns` if the file has a header"
                 )
-        if self.user == self.item:
+        if self.user.lower() == self.item.lower():
             raise ValueError("`user` and `item` name the same column")
+        answer = self.label.column if self.label.rule is None else Rule.parse(self.label.rule).column
+        if answer in names:
+            raise ValueError(f"field '{answer}' is what the label is made of, so the model would read the answer; leave it out")
         for field in self.fields:
             if field.name in {self.user, self.item} and field.kind is not Kind.CATEGORICAL:
                 raise ValueError(f"'{field.name}' is a key, so its kind is categorical")

@@ -1,6 +1,5 @@
 """Reads a spec from YAML, and turns whatever is wrong with it into one sentence."""
 
-import difflib
 import importlib.resources
 import os
 import re
@@ -8,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from elec.errors import InputError
 from elec.spec.dataset import DatasetSpec, Frozen
 from elec.spec.run import RunSpec
+from elec.spec.sentences import sentence
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+# Innermost first, so that a default may hold a variable.
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
 _MAX_BYTES = 1_000_000
 
 
@@ -74,22 +75,42 @@ def parse_spec(text: str, *, origin: str, folder: Path) -> Spec:
         InputError: If anything in it is wrong; the message names the key, the value and the way out.
     """
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise InputError(f"{origin}{line}: not valid YAML ({problem}); check indentation and quotes") from None
     if not isinstance(content, dict):
-        found = "nothing" if content is None else f"a {type(content).__name__}"
+        found = "nothing" if content is None else "a list" if isinstance(content, list) else "a single value"
         raise InputError(f"{origin}: holds {found}, not the keys of a spec; see docs/bring-your-own-log.md")
     content = dict(content)
-    run = content.pop("run", None) or {}
+    run = {} if content.get("run") is None else content["run"]
+    content.pop("run", None)
     try:
         spec = Spec.model_validate({"dataset": content, "run": run})
     except ValidationError as error:
-        raise InputError(f"{origin}: {_sentence(error)}") from None
+        raise InputError(f"{origin}: {sentence(error, Spec, content)}") from None
     return _with_absolute_paths(spec, origin, folder)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that refuses a key which is there twice; plain YAML would forget the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(
+                    None, None, f"the key '{key}' is not text; put quotes around it", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.MarkedYAMLError(None, None, f"the key '{key}' is there twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
 
 
 def _with_absolute_paths(spec: Spec, origin: str, folder: Path) -> Spec:
@@ -120,52 +141,7 @@ def _absolute(path: str, origin: str, folder: Path) -> str:
         return value
 
     expanded = _VARIABLE.sub(value_of, path)
+    expanded = _VARIABLE.sub(value_of, expanded)
     if "://" in expanded:
         return expanded
     return str(folder / Path(expanded).expanduser())
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first problem of a validation, as one sentence."""
-    # A misspelt key is also a missing one: name what was written first.
-    problem = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    # The caller's YAML has the data set's keys at the top level.
-    location = [part for part in problem["loc"] if part != "dataset"]
-    key = ".".join(str(part) for part in location) or "the spec"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        known = _keys_at(problem["loc"][:-1])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-        return f"unknown key '{key}'; {hint}"
-    if problem["type"] == "missing":
-        return f"the key '{key}' is missing; add it"
-    value = problem["input"]
-    shown = f" = {value!r}" if isinstance(value, str | int | float | bool) else ""
-    return f"'{key}'{shown}: {message[0].lower()}{message[1:]}"
-
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the spec knows at a place, as far as the place can be followed."""
-    model: type[BaseModel] = Spec
-    for part in location:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(str(part))
-        found = _model_in(field.annotation) if field is not None else None
-        if found is None:
-            break
-        model = found
-    keys = list(model.model_fields)
-    return [*keys, "run"] if model is DatasetSpec else keys
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The pydantic model inside an annotation such as `tuple[FieldSpec, ...]` or `SideTable | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None

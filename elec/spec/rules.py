@@ -47,6 +47,10 @@ class Rule:
         try:
             return cls(column, operator, float(literal))
         except ValueError:
+            if re.search(r"\s(and|or|&&|\|\|)\s", literal, re.IGNORECASE):
+                raise ValueError(
+                    f"'{text}' is more than one comparison; write one, such as 'rating > 3', and quote a value that has spaces"
+                ) from None
             if operator in {"==", "!="}:
                 return cls(column, operator, literal)
             raise ValueError(f"'{text}' orders by '{literal}', which is not a number; quote it to compare text") from None

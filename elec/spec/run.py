@@ -8,6 +8,8 @@ from elec.spec.dataset import Frozen
 
 Positive = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=1, le=8192)]
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+SecretKey = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[-._A-Za-z0-9]+$")]
 
 
 class TextSpec(Frozen):
@@ -93,7 +95,8 @@ class DriftSpec(Frozen):
     Attributes:
         warn_psi: A field whose PSI is above this is reported.
         retrain_psi: A field whose PSI is above this asks for retraining.
-        block_psi: The label's or a key field's distribution beyond this is taken for broken data.
+        block_psi: A field whose PSI is above this is taken for broken data; so is a key, by hash buckets.
+        retrain_new_keys: A larger share of rows from users (or items) unknown to the reference asks for retraining.
         max_label_change: Relative change of the label rate that blocks.
         max_volume_change: Factor between the windows' rows a day that blocks (both ways).
         sample: Rows in Evidently's picture.
@@ -102,6 +105,7 @@ class DriftSpec(Frozen):
     warn_psi: Positive = 0.1
     retrain_psi: Positive = 0.25
     block_psi: Positive = 5.0
+    retrain_new_keys: float = Field(default=0.5, gt=0, le=1)
     max_label_change: Positive = 0.5
     max_volume_change: Positive = 10.0
     sample: int = Field(default=20_000, ge=100, le=50_000)
@@ -177,8 +181,11 @@ class ClusterSpec(Frozen):
         toleration: The key of the GPU pool's taint.
         s3_secret: Name of the secret with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; empty for none.
         s3_endpoint: For an S3 server of one's own.
+        secrets: More environment variables from secrets: `{REDIS_PASSWORD: redis/password}` reads the key `password` of the
+            secret `redis`.
         cpu: CPU limit of a heavy task.
         memory: Memory limit of a heavy task.
+        retries: Of a task whose pod is lost or fails, with a growing wait; laptop runs never retry.
     """
 
     registry: str = ""
@@ -187,8 +194,10 @@ class ClusterSpec(Frozen):
     toleration: str = "nvidia.com/gpu"
     s3_secret: str = ""
     s3_endpoint: str = ""
-    cpu: str = "4"
-    memory: str = "16G"
+    secrets: dict[EnvironmentName, SecretKey] = Field(default_factory=dict)
+    cpu: Annotated[str, Field(pattern=r"^([0-9]+([.][0-9]+)?|[0-9]+m)$")] = "4"
+    memory: Annotated[str, Field(pattern=r"^[0-9]+(Ki|Mi|Gi|Ti|K|M|G|T)?$")] = "16G"
+    retries: int = Field(default=2, ge=0, le=10)
 
 
 class RunSpec(Frozen):

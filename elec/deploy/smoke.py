@@ -1,0 +1,120 @@
+"""The smoke test: a server that shall go into service answers as the network did in training."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from elec.errors import BlockedError
+from elec.serving.bundle import Bundle
+from elec.serving.golden import TOLERANCE, Golden
+from elec.serving.predictor import Features, Predictor
+from elec.serving.protocol import MODEL_NAME, infer_request
+from elec.spec.dataset import Entity
+
+_SECONDS_FOR_AN_ANSWER = 30.0
+_CANDIDATES = 32
+
+
+class SmokeReport(BaseModel):
+    """What the server was asked.
+
+    Attributes:
+        golden: Records whose score was compared with training's.
+        difference: Largest difference of a probability.
+        ranked: Candidates ranked; 0 if there was no feature store to rank with.
+        seconds: All of it took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    golden: int
+    difference: float
+    ranked: int
+    seconds: float
+
+
+def smoke_test(url: str, bundle: Bundle, features: Features | None) -> SmokeReport:
+    """Questions a running server.
+
+    Args:
+        url: Its address.
+        bundle: What it has to serve.
+        features: The store that it looks features up in; None for a server without one, which is not asked to rank.
+
+    Raises:
+        BlockedError: At the first answer that is not as it should be.
+    """
+    started = time.monotonic()
+    with httpx.Client(base_url=url.rstrip("/"), timeout=_SECONDS_FOR_AN_ANSWER, trust_env=False) as client:
+        _ask(client, "GET", "/v2/health/ready")
+        served = _ask(client, "GET", f"/v2/models/{MODEL_NAME}").get("versions")
+        if served != [bundle.manifest.bundle_id]:
+            raise BlockedError(f"smoke test: {url} serves {served} and not {bundle.manifest.bundle_id}; the champion stays")
+        golden = Golden.load(bundle.golden, bundle.manifest.fields)
+        difference = _largest_difference(_infer(client, bundle, golden.records), golden.scores)
+        if not difference <= TOLERANCE:
+            raise BlockedError(
+                f"smoke test: scores of /infer differ from training's by {difference:.3g} (at most {TOLERANCE:g}); "
+                "the champion stays"
+            )
+        ranked = _rank(client, bundle, golden, features) if features is not None else 0
+    return SmokeReport(
+        golden=len(golden.scores), difference=difference, ranked=ranked, seconds=round(time.monotonic() - started, 3)
+    )
+
+
+def _rank(client: httpx.Client, bundle: Bundle, golden: Golden, features: Features) -> int:
+    """Ranks golden items for a golden user, and compares with `/infer` on the features that the store holds for them."""
+    manifest = bundle.manifest
+    record: dict[str, Any] = golden.records.slice(0, 1).to_pylist()[0]
+    user = record[manifest.user] or ""
+    items = [item for item in golden.records.column(manifest.item).unique().to_pylist() if item][:_CANDIDATES]
+    if not user or not items:
+        raise BlockedError("smoke test: the golden records have no user or no items to rank with; the champion stays")
+    context = {field.name: record[field.name] for field in manifest.fields if field.of is Entity.CONTEXT}
+    answer = _ask(client, "POST", "/rank", {"user": user, "items": items, "context": context})
+    ranked = answer.get("items") or []
+    scores = [entry["score"] for entry in ranked]
+    if answer.get("bundle") != manifest.bundle_id or sorted(entry["item"] for entry in ranked) != sorted(items):
+        raise BlockedError("smoke test: /rank does not answer with the items it was asked about; the champion stays")
+    if not all(math.isfinite(score) for score in scores) or scores != sorted(scores, reverse=True):
+        raise BlockedError("smoke test: the scores of /rank are not finite, or not in order; the champion stays")
+    order = [entry["item"] for entry in ranked]
+    candidates = Predictor(bundle, features).candidates(user, order, context)
+    difference = _largest_difference(_infer(client, bundle, candidates), np.asarray(scores))
+    if not difference <= TOLERANCE:
+        raise BlockedError(
+            f"smoke test: /rank and /infer differ by {difference:.3g} on the same features (at most {TOLERANCE:g}); "
+            "the champion stays"
+        )
+    return len(ranked)
+
+
+def _infer(client: httpx.Client, bundle: Bundle, records: pa.Table) -> np.ndarray:
+    answer = _ask(client, "POST", f"/v2/models/{MODEL_NAME}/infer", infer_request(records, bundle.manifest.fields))
+    return np.asarray(answer["outputs"][0]["data"], dtype=np.float64)
+
+
+def _largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference; infinite if there is not one score for each that is expected."""
+    if found.shape != expected.shape:
+        return math.inf
+    return float(np.abs(found - expected).max())
+
+
+def _ask(client: httpx.Client, method: str, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    try:
+        response = client.request(method, path, json=content)
+    except httpx.HTTPError as error:
+        raise BlockedError(f"smoke test: {client.base_url}{path} does not answer ({error}); the champion stays") from None
+    if response.status_code != httpx.codes.OK:
+        detail = response.text[:300]
+        raise BlockedError(f"smoke test: {path} answers {response.status_code} ({detail}); the champion stays")
+    answer: dict[str, Any] = response.json()
+    return answer

@@ -1,0 +1,99 @@
+"""Feast's definitions, made from the spec: two entities, a view of each that has fields, and the feature service.
+
+`feature_repo/` is the thin Feast repository that calls this; so `feast plan`, training and serving see the same objects.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from elec import storage
+from elec.errors import InputError
+from elec.features.library import feast, quiet
+from elec.spec import DatasetSpec, Entity, FieldSpec, Kind
+
+#: The view, and the file of its data, of each entity.
+VIEWS = {Entity.USER: "users", Entity.ITEM: "items"}
+
+# Names that Feast's point-in-time join uses for columns of its own: a feature called so would be lost or mixed up.
+_JOIN_COLUMNS = frozenset({"rn", "entity_row_id", "event_expire_timestamp", "__log_date"})
+
+
+def project_name(dataset: str) -> str:
+    """The Feast project of a data set."""
+    return re.sub(r"\W", "_", dataset)
+
+
+def view_fields(fields: Iterable[FieldSpec], entity: Entity, keys: Iterable[str]) -> tuple[FieldSpec, ...]:
+    """The fields of an entity's feature view: every field of that entity, the keys left out."""
+    left_out = set(keys)
+    return tuple(field for field in fields if field.of is entity and field.name not in left_out)
+
+
+def data_file(data_folder: str, entity: Entity) -> str:
+    """Where Feast reads the rows of an entity's view."""
+    return storage.join(data_folder, f"{VIEWS[entity]}.parquet")
+
+
+def definitions(dataset: DatasetSpec, data_folder: str) -> list[Any]:
+    """The Feast objects of a data set.
+
+    Views have no time to live: the newest value from before the event counts, however old it is. An entity without fields
+    of its own has no view; a data set without any such field has no service.
+
+    Args:
+        dataset: The spec.
+        data_folder: The folder (absolute, or a URI) of `users.parquet` and `items.parquet`.
+
+    Returns:
+        Entities, sources, views and the service, ready for `FeatureStore.apply`.
+
+    Raises:
+        InputError: If a field's name is one that Feast's join uses itself.
+    """
+    library = feast()
+    from feast.types import Array, Float64, String
+
+    types = {Kind.CATEGORICAL: String, Kind.NUMERIC: Float64, Kind.MULTIVALUED: Array(String), Kind.TEXT: String}
+    objects: list[Any] = []
+    views: list[Any] = []
+    with quiet():
+        for entity in VIEWS:
+            key = dataset.key_of(entity)
+            described = library.Entity(name=key, join_keys=[key], value_type=library.ValueType.STRING)
+            objects.append(described)
+            fields = dataset.fields_of(entity)
+            _check_names(fields)
+            if not fields:
+                continue
+            source = library.FileSource(
+                name=f"{VIEWS[entity]}_source",
+                path=data_file(data_folder, entity),
+                timestamp_field="event_timestamp",
+            )
+            view = library.FeatureView(
+                name=VIEWS[entity],
+                entities=[described],
+                ttl=timedelta(0),
+                schema=[
+                    library.Field(name=key, dtype=String),
+                    *(library.Field(name=field.name, dtype=types[field.kind]) for field in fields),
+                ],
+                source=source,
+                description=f"{entity.capitalize()} of {dataset.name}",
+            )
+            objects += [source, view]
+            views.append(view)
+        if views:
+            objects.append(library.FeatureService(name=dataset.feature_service, features=views))
+    return objects
+
+
+def _check_names(fields: tuple[FieldSpec, ...]) -> None:
+    for field in fields:
+        if field.name in _JOIN_COLUMNS or field.name.endswith("_y"):
+            raise InputError(
+                f"field '{field.name}': Feast's join uses this name itself (also any that ends in '_y'); rename the column "
+                "with the source's `columns`"
+            )

@@ -1,0 +1,110 @@
+"""The training frame: every row of a split, with the features that its user and item had at the row's own moment.
+
+Feast joins (its DuckDB store), a bounded number of rows at a time. It keeps neither the order nor, in some of its stores,
+duplicate rows; so each row carries its `row_id`, and what comes back has to be exactly the rows that went in.
+"""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from elec.errors import RunFailedError
+from elec.features.definitions import VIEWS
+from elec.features.engine import duckdb_connection
+from elec.features.library import quiet
+from elec.features.raw import TYPES
+from elec.progress import Progress
+from elec.spec import DatasetSpec
+
+#: Rows of one join.
+CHUNK_ROWS = 200_000
+
+_MOMENT = pa.timestamp("us", tz="UTC")
+
+
+def frame_schema(dataset: DatasetSpec) -> pa.Schema:
+    """The columns of the training frame: row_id, label, event_timestamp, the keys, every other field in the spec's order."""
+    return pa.schema(
+        [
+            ("row_id", pa.int64()),
+            ("label", pa.int8()),
+            ("event_timestamp", _MOMENT),
+            *((field.name, TYPES[field.kind]) for field in dataset.all_fields),
+        ]
+    )
+
+
+def write_frame(
+    store: Any, dataset: DatasetSpec, rows: Path, target: Path, progress: Progress, *, chunk_rows: int = CHUNK_ROWS
+) -> int:
+    """Joins a split's rows with the features of their moment.
+
+    Args:
+        store: The `feast.FeatureStore` that the definitions were applied to.
+        dataset: The spec.
+        rows: The split's Parquet file, in any order.
+        target: The Parquet file to write, sorted by row_id.
+        progress: Counts rows.
+        chunk_rows: Rows of one join; bounds the memory.
+
+    Returns:
+        The number of rows written, which is the number read.
+
+    Raises:
+        RunFailedError: If Feast gives back other rows than it was given.
+    """
+    schema = frame_schema(dataset)
+    service = None
+    if any(dataset.fields_of(entity) for entity in VIEWS):
+        with quiet():
+            service = store.get_feature_service(dataset.feature_service)
+    count = 0
+    with pq.ParquetWriter(target, schema) as writer:
+        for chunk in _sorted_chunks(rows, chunk_rows):
+            columns = {name: chunk[name] for name in chunk.column_names}
+            if service is not None:
+                columns |= _features(store, service, chunk.select(["row_id", "event_timestamp", dataset.user, dataset.item]))
+            writer.write_table(pa.table([pc.cast(columns[name], schema.field(name).type) for name in schema.names], schema))
+            count += chunk.num_rows
+            progress.advance(chunk.num_rows, note=target.stem)
+    expected = pq.ParquetFile(rows).metadata.num_rows
+    if count != expected:
+        raise RunFailedError(f"{target.name}: the training frame has {count} rows where ingest gave {expected}")
+    return count
+
+
+def _sorted_chunks(rows: Path, chunk_rows: int) -> Iterator[pa.Table]:
+    """The rows in order of row_id, so many at a time."""
+    with duckdb_connection() as connection:
+        reader = connection.sql("SELECT * FROM read_parquet($rows) ORDER BY row_id", params={"rows": str(rows)})
+        pending: list[pa.RecordBatch] = []
+        for batch in reader.to_arrow_reader(chunk_rows):
+            pending.append(batch)
+            if sum(part.num_rows for part in pending) >= chunk_rows:
+                yield pa.Table.from_batches(pending)
+                pending = []
+        if pending:
+            yield pa.Table.from_batches(pending)
+
+
+def _features(store: Any, service: Any, entities: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """The features of N rows (row_id, event_timestamp, keys), in the order of the rows."""
+    # The join matches columns without regard to case, so ours has a name that no field has.
+    carried = f"row_{uuid.uuid4().hex}"
+    frame = entities.rename_columns([carried, *entities.column_names[1:]]).to_pandas()
+    with quiet():
+        joined = store.get_historical_features(entity_df=frame, features=service).to_arrow()
+    order = pc.sort_indices(joined[carried])
+    joined = joined.take(order)
+    if not joined[carried].combine_chunks().equals(entities["row_id"].combine_chunks()):
+        raise RunFailedError(
+            f"Feast's join gave back {joined.num_rows} rows for {entities.num_rows}, or not the same ones; "
+            "the training frame would be wrong, so the run stops"
+        )
+    left_out = {carried, *entities.column_names}
+    return {name: joined[name] for name in joined.column_names if name not in left_out}

@@ -1,0 +1,118 @@
+"""Brings Feast's online store up to a moment: only what is new where that is enough, everything where it is not.
+
+Feast's own incremental mode starts a year before now for a view without time to live, and never looks at earlier rows
+again. Here a fingerprint of the rows that were written tells whether they are still the same.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from elec import storage
+from elec.features.definitions import VIEWS
+from elec.features.engine import duckdb_connection, quoted
+from elec.spec import DatasetSpec, Entity
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Keys that are looked up to see whether the online store still has what was written to it.
+_PROBED_KEYS = 16
+
+
+class Written(BaseModel):
+    """What the online store holds of a view.
+
+    Attributes:
+        as_of: The newest values up to here.
+        fingerprint: Of the rows up to here.
+    """
+
+    as_of: datetime
+    fingerprint: str
+
+
+class OnlineState(BaseModel):
+    """`online.json`: what was written, by view."""
+
+    views: dict[str, Written] = {}
+
+
+def materialize(store: Any, dataset: DatasetSpec, rows: dict[Entity, Path], state_file: str, as_of: datetime) -> dict[str, str]:
+    """Writes the newest values up to a moment into the online store. Safe to repeat.
+
+    A moment before the last one leaves the online store as it is: what serves does not go back in time.
+
+    Args:
+        store: The `feast.FeatureStore` that the definitions were applied to.
+        dataset: The spec.
+        rows: The Parquet file behind each view.
+        state_file: Path or URI of `online.json`, which is read and written.
+        as_of: Later rows stay invisible.
+
+    Returns:
+        For each view what was written: `all`, `new` or `none`.
+    """
+    state = OnlineState()
+    if storage.exists(state_file):
+        state = OnlineState.model_validate_json(storage.read_bytes(state_file))
+    done = {}
+    for entity, file in rows.items():
+        view = VIEWS[entity]
+        before = state.views.get(view)
+        if before is not None and not _still_there(store, dataset, entity, file):
+            before = None
+        start = _start(before, as_of, _fingerprint(dataset, entity, file, before.as_of) if before is not None else "")
+        done[view] = "none" if start is None else "all" if start == _EPOCH else "new"
+        if start is not None:
+            store.materialize(start, as_of, feature_views=[view])
+            state.views[view] = Written(as_of=as_of, fingerprint=_fingerprint(dataset, entity, file, as_of))
+            # After each view, so that a run that is stopped between two of them does not do the first again.
+            storage.write_bytes(state_file, state.model_dump_json(indent=2).encode())
+    return done
+
+
+def _start(before: Written | None, as_of: datetime, fingerprint: str) -> datetime | None:
+    """From which moment on rows have to be written; None if none have to."""
+    if before is None:
+        return _EPOCH
+    if as_of < before.as_of:
+        return None
+    if fingerprint != before.fingerprint:
+        return _EPOCH
+    return before.as_of if as_of > before.as_of else None
+
+
+def _fingerprint(dataset: DatasetSpec, entity: Entity, file: Path, until: datetime) -> str:
+    """A hash over the rows of a view up to a moment, whatever their order."""
+    names = [dataset.key_of(entity), "event_timestamp", *(field.name for field in dataset.fields_of(entity))]
+    with duckdb_connection() as connection:
+        rows, digest = connection.execute(
+            f"""
+            SELECT count(*), bit_xor(hash({", ".join(quoted(name) for name in names)}))
+            FROM read_parquet($file) WHERE event_timestamp <= $until
+            """,  # noqa: S608 - names are quoted
+            {"file": str(file), "until": until},
+        ).fetchone()
+    return f"{','.join(names)}:{rows}:{digest}"
+
+
+def _still_there(store: Any, dataset: DatasetSpec, entity: Entity, file: Path) -> bool:
+    """Whether the online store answers for any of a few keys; a flushed or deleted one does not."""
+    view, key = VIEWS[entity], dataset.key_of(entity)
+    if not store.get_feature_view(view).materialization_intervals:
+        return False
+    names = [field.name for field in dataset.fields_of(entity)]
+    has_value = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in names)
+    with duckdb_connection() as connection:
+        keys = connection.execute(
+            f"SELECT DISTINCT {quoted(key)} FROM read_parquet($file) WHERE {has_value} LIMIT {_PROBED_KEYS}",  # noqa: S608
+            {"file": str(file)},
+        ).fetchall()
+    if not keys:
+        return True
+    answer = store.get_online_features(
+        features=[f"{view}:{name}" for name in names], entity_rows=[{key: found[0]} for found in keys]
+    ).to_dict()
+    return any(value is not None for name in names for value in answer[name])

@@ -1,0 +1,135 @@
+"""Feature look-ups at serving time: the user once a request, the items in one batch, through Feast's online store.
+
+No torch and no DuckDB: whatever is needed stands in a bundle's manifest.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from elec.errors import InputError
+from elec.features.definitions import VIEWS, project_name, view_fields
+from elec.features.library import quiet
+from elec.features.raw import TYPES, raw_column
+from elec.features.store_config import feature_store_settings, online_store_errors, open_store
+from elec.spec import DatasetSpec, Entity, FieldSpec
+from elec.spec.run import FeastSpec
+
+# SQLite takes a bounded number of keys in one query.
+_KEYS_A_LOOK_UP = 10_000
+
+
+class OnlineFeatures:
+    """Reads raw feature values as training saw them, ready for `FeatureEncoder`.
+
+    Args:
+        dataset: The data set's name.
+        user: The user's key.
+        item: The item's key.
+        fields: The fields to look up; those of the context, and the keys themselves, are not looked up.
+        feature_service: Its definition has to cover the fields.
+        feast_folder: The Feast folder of the workspace.
+        settings: Of the online store.
+
+    Raises:
+        InputError: If there is no Feast registry in the folder, or it does not know the fields.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        user: str,
+        item: str,
+        fields: Sequence[FieldSpec],
+        feature_service: str,
+        feast_folder: str | Path,
+        settings: FeastSpec,
+    ) -> None:
+        self._keys = {Entity.USER: user, Entity.ITEM: item}
+        self._fields = {entity: view_fields(fields, entity, (user, item)) for entity in VIEWS}
+        self._key_fields = {entity: FieldSpec(name=key, of=entity) for entity, key in self._keys.items()}
+        self._settings = settings
+        self._store: Any = None
+        if any(self._fields.values()):
+            # Training alone reads the offline store, and only its image has DuckDB.
+            content = feature_store_settings(project_name(dataset), feast_folder, settings)
+            self._store = open_store({name: value for name, value in content.items() if name != "offline_store"})
+            self._check_service(feature_service, content["registry"]["path"])
+
+    @classmethod
+    def of_dataset(cls, dataset: DatasetSpec, feast_folder: str | Path, settings: FeastSpec) -> Self:
+        """Look-ups of all fields of a data set, those for the LLM included."""
+        return cls(
+            dataset=dataset.name,
+            user=dataset.user,
+            item=dataset.item,
+            fields=dataset.all_fields,
+            feature_service=dataset.feature_service,
+            feast_folder=feast_folder,
+            settings=settings,
+        )
+
+    def user(self, key: object) -> dict[str, Any]:
+        """A user's values by field, the key included; None where there is none, or the user is not known.
+
+        Raises:
+            OnlineStoreError: If the online store cannot be reached.
+        """
+        row: dict[str, Any] = self._look_up(Entity.USER, [key]).to_pylist()[0]
+        return row
+
+    def items(self, keys: Sequence[object]) -> pa.Table:
+        """The items' values, one row a key in the order of the keys; null where there is none, or the item is not known.
+
+        Raises:
+            OnlineStoreError: If the online store cannot be reached.
+        """
+        return self._look_up(Entity.ITEM, keys)
+
+    def _look_up(self, entity: Entity, keys: Sequence[object]) -> pa.Table:
+        key_field, fields = self._key_fields[entity], self._fields[entity]
+        names = raw_column(key_field, pa.array([None if key is None else str(key) for key in keys], pa.string()))
+        columns = {key_field.name: names}
+        answer: dict[str, list[Any]] = {field.name: [] for field in fields}
+        if fields:
+            # An unknown key and no key at all have the same answer.
+            known = ["" if name is None else name for name in names.to_pylist()]
+            references = [f"{VIEWS[entity]}:{field.name}" for field in fields]
+            for start in range(0, len(known), _KEYS_A_LOOK_UP):
+                rows = {key_field.name: known[start : start + _KEYS_A_LOOK_UP]}
+                with online_store_errors(self._settings):
+                    part = self._store.get_online_features(features=references, entity_rows=rows).to_dict()
+                for field in fields:
+                    answer[field.name] += part[field.name]
+        return pa.table(columns | {field.name: pa.array(answer[field.name], TYPES[field.kind]) for field in fields})
+
+    def _check_service(self, name: str, registry: str) -> None:
+        """Serving reads what training read: the service has to know every field."""
+        from feast.errors import FeastObjectNotFoundException
+
+        try:
+            with quiet():
+                service = self._store.get_feature_service(name)
+        except (FeastObjectNotFoundException, FileNotFoundError):
+            raise InputError(
+                f"{registry}: no feature service '{name}' there; give the workspace of the run that published the bundle"
+            ) from None
+        offered = {
+            (projection.name, feature.name)
+            for projection in service.feature_view_projections
+            for feature in projection.features
+        }
+        missing = [
+            field.name
+            for entity, fields in self._fields.items()
+            for field in fields
+            if (VIEWS[entity], field.name) not in offered
+        ]
+        if missing:
+            raise InputError(
+                f"{registry}: feature service '{name}' has no field {', '.join(missing)}; "
+                "a later spec dropped it, so serve a bundle that was trained since"
+            )

@@ -1,0 +1,189 @@
+"""Feast's state in the workspace: its registry, the rows that its views read, and what its online store holds.
+
+<feast folder>/feature_store.yaml          for Feast's own commands
+<feast folder>/registry.db                 definitions
+<feast folder>/data/<project>/*.parquet    the rows of the views, one per key and moment
+<feast folder>/data/<project>/online.json  what was written to the online store, and from which rows
+<feast folder>/online_store.db             SQLite; with Redis there is none
+"""
+
+import fcntl
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from elec import storage
+from elec.features.definitions import VIEWS, data_file, definitions, project_name
+from elec.features.engine import duckdb_connection, quoted
+from elec.features.library import quiet
+from elec.features.materialize import materialize
+from elec.features.store_config import (
+    feast_root,
+    feature_store_settings,
+    feature_store_yaml,
+    online_store_errors,
+    open_store,
+)
+from elec.spec import DatasetSpec, Entity
+from elec.spec.run import FeastSpec
+
+
+def write_feature_store(dataset: DatasetSpec, folder: str | Path, settings: FeastSpec) -> str:
+    """Writes `feature_store.yaml`, with which Feast's own commands work on the folder.
+
+    Args:
+        dataset: Gives the project its name.
+        folder: The Feast folder, a path or `s3://`.
+        settings: Of the online store.
+
+    Returns:
+        Where the file is.
+
+    Raises:
+        InputError: If the settings do not fit each other or the folder.
+    """
+    file = storage.join(feast_root(folder), "feature_store.yaml")
+    content = feature_store_settings(project_name(dataset.name), folder, settings)
+    storage.write_bytes(file, feature_store_yaml(content).encode())
+    return file
+
+
+class FeatureRepository:
+    """The Feast project of one data set.
+
+    Args:
+        dataset: The spec.
+        folder: The Feast folder, a path or `s3://`.
+        settings: Of the online store.
+
+    Raises:
+        InputError: If the settings do not fit each other or the folder.
+    """
+
+    def __init__(self, dataset: DatasetSpec, folder: str | Path, settings: FeastSpec) -> None:
+        self.dataset = dataset
+        self.root = feast_root(folder)
+        self.settings = settings
+        self.project = project_name(dataset.name)
+        self.data_folder = storage.join(self.root, "data", self.project)
+        self._content = feature_store_settings(self.project, self.root, settings)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the folder: of two runs on one workspace, one waits. On S3 there is no lock."""
+        if storage.is_s3(self.root):
+            yield
+            return
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        with Path(self.root, ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def store(self) -> Any:
+        """The `feast.FeatureStore`."""
+        return open_store(self._content)
+
+    def publish(self, ingested: Path, as_of: datetime) -> dict[str, str]:
+        """Puts rows, definitions and online store in place. Safe to repeat, and after a run that was killed.
+
+        Args:
+            ingested: The folder with `users.parquet` and `items.parquet`.
+            as_of: Rows that became true later stay invisible online.
+
+        Returns:
+            For each view what was written online: `all`, `new` or `none`.
+
+        Raises:
+            OnlineStoreError: If the online store cannot be reached.
+        """
+        with tempfile.TemporaryDirectory(prefix="elec-feast-") as scratch, self._staged_registry() as content:
+            rows = self.publish_rows(ingested, Path(scratch))
+            store = open_store(content)
+            objects = definitions(self.dataset, self.data_folder)
+            state_file = storage.join(self.data_folder, "online.json")
+            with online_store_errors(self.settings), quiet():
+                store.apply(objects)
+                done = materialize(store, self.dataset, rows, state_file, as_of)
+        write_feature_store(self.dataset, self.root, self.settings)
+        return done
+
+    def publish_rows(self, ingested: Path, scratch: Path) -> dict[Entity, Path]:
+        """Puts the rows of users and items where the views read them, each file in one step.
+
+        Args:
+            ingested: The folder with `users.parquet` and `items.parquet`.
+            scratch: A folder for a copy of them.
+
+        Returns:
+            The copy of the rows of each entity that has a view.
+        """
+        rows = {}
+        for entity in VIEWS:
+            if self.dataset.fields_of(entity):
+                rows[entity] = scratch / f"{VIEWS[entity]}.parquet"
+                self._write_rows(entity, ingested / rows[entity].name, rows[entity])
+                _publish_file(rows[entity], data_file(self.data_folder, entity))
+        return rows
+
+    def _write_rows(self, entity: Entity, source: Path, target: Path) -> None:
+        """Writes a view's rows, sorted.
+
+        Of rows with the same key and moment the last one stays: Feast would take any of them.
+        """
+        key = quoted(self.dataset.key_of(entity))
+        columns = ", ".join(quoted(field.name) for field in self.dataset.fields_of(entity))
+        with duckdb_connection() as connection:
+            connection.execute(
+                f"""
+                COPY (
+                    SELECT {key}, event_timestamp, {columns}
+                    FROM read_parquet($rows, file_row_number = true) WHERE {key} IS NOT NULL
+                    QUALIFY row_number() OVER (PARTITION BY {key}, event_timestamp ORDER BY file_row_number DESC) = 1
+                    ORDER BY {key}, event_timestamp
+                ) TO '{target}' (FORMAT parquet)
+                """,  # noqa: S608 - names are quoted, and the path is our own
+                {"rows": str(source)},
+            )
+
+    @contextmanager
+    def _staged_registry(self) -> Iterator[dict[str, Any]]:
+        """Settings with a copy of the registry, which takes the registry's place if the work in the block succeeds.
+
+        Feast writes its registry file in place: a run killed meanwhile would leave half of it. An object on S3 is written
+        in one step anyway.
+        """
+        if storage.is_s3(self.root):
+            yield self._content
+            return
+        registry = Path(self.root, "registry.db")
+        registry.parent.mkdir(parents=True, exist_ok=True)
+        staged = registry.with_name(f".registry.{uuid.uuid4().hex}.tmp")
+        try:
+            if registry.exists():
+                shutil.copyfile(registry, staged)
+            yield feature_store_settings(self.project, self.root, self.settings, registry=str(staged))
+            staged.replace(registry)
+        finally:
+            staged.unlink(missing_ok=True)
+
+
+def _publish_file(file: Path, target: str) -> None:
+    """Puts a copy of a file in its place, in one step."""
+    if storage.is_s3(target):
+        from pyarrow import fs
+
+        fs.copy_files(str(file), target.removeprefix("s3://"), destination_filesystem=storage.s3_filesystem())
+        return
+    path = Path(target)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        shutil.copyfile(file, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

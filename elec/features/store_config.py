@@ -1,0 +1,141 @@
+"""Feast's configuration, from the spec's `run.feast`: once as an object for our own code, once as YAML for Feast's own.
+
+Both have the same content, but for secrets: they stay environment variables in the YAML.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from elec import storage
+from elec.errors import ElecError, InputError
+from elec.features.library import feast, quiet
+from elec.spec.run import FeastSpec
+
+#: Rows written to the online store at a time. It has to be set: without it Feast writes the first Arrow batch only.
+WRITE_BATCH = 2_000
+
+_SECONDS_TO_WAIT_FOR_REDIS = 2
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
+
+
+class OnlineStoreError(ElecError):
+    """The online store cannot be reached, or refuses."""
+
+
+def feast_root(folder: str | Path) -> str:
+    """The Feast folder as Feast needs it: absolute, or a URI."""
+    return str(folder) if storage.is_s3(folder) else str(storage.local_path(folder).resolve())
+
+
+def feature_store_settings(
+    project: str, folder: str | Path, settings: FeastSpec, *, registry: str | None = None
+) -> dict[str, Any]:
+    """The content of `feature_store.yaml`.
+
+    Args:
+        project: Feast's project.
+        folder: The Feast folder: registry, SQLite and data lie below it.
+        settings: Of the online store.
+        registry: The registry's file, if not `registry.db` in the folder.
+
+    Raises:
+        InputError: If the settings do not fit each other or the folder.
+    """
+    root = feast_root(folder)
+    return {
+        "project": project,
+        "provider": "local",
+        "registry": {
+            "path": registry or storage.join(root, "registry.db"),
+            # Read once: a server answers by the definitions that it started with.
+            "cache_ttl_seconds": 0,
+            "serve_features_while_materializing": True,
+        },
+        "online_store": _online_store(root, settings),
+        "offline_store": {"type": "duckdb"},
+        "entity_key_serialization_version": 3,
+        "materialization": {"online_write_batch_size": WRITE_BATCH},
+    }
+
+
+def feature_store_yaml(content: dict[str, Any]) -> str:
+    """The settings as Feast's YAML."""
+    return "# Written by elec from the spec; the next run writes it again.\n" + yaml.safe_dump(content, sort_keys=False)
+
+
+def open_store(content: dict[str, Any]) -> Any:
+    """A `feast.FeatureStore` of the settings, with the environment's secrets in place.
+
+    Raises:
+        InputError: If a variable that the settings name is not set.
+    """
+    content = {**content, "online_store": {name: _expanded(value) for name, value in content["online_store"].items()}}
+    with quiet():
+        library = feast()
+        return library.FeatureStore(config=library.RepoConfig(**content))
+
+
+@contextmanager
+def online_store_errors(settings: FeastSpec) -> Iterator[None]:
+    """Turns what the online store refuses into one sentence, without the password.
+
+    Raises:
+        OnlineStoreError: In place of the store's own error.
+    """
+    import sqlite3
+
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except RedisError as error:
+        raise OnlineStoreError(
+            f"the online store, Redis at {_address(settings)}, does not answer ({type(error).__name__}); "
+            "check that it runs, and run.feast.redis of the spec"
+        ) from error
+    except sqlite3.Error as error:
+        raise OnlineStoreError(f"the online store, SQLite beside the workspace, refuses ({error})") from error
+
+
+def _online_store(root: str, settings: FeastSpec) -> dict[str, Any]:
+    if settings.online_store == "sqlite":
+        if settings.redis is not None:
+            raise InputError("run.feast.redis is given, but run.feast.online_store is sqlite; set online_store: redis")
+        if storage.is_s3(root):
+            raise InputError(
+                f"{root}: run.feast.online_store is sqlite, which needs a workspace on disk; "
+                "set run.feast.online_store to redis for a workspace on S3"
+            )
+        return {"type": "sqlite", "path": str(Path(root, "online_store.db"))}
+    if settings.redis is None:
+        raise InputError("run.feast.online_store is redis, but run.feast.redis does not say where; set it to host:port")
+    options = {part.split("=", 1)[0] for part in settings.redis.split(",") if "=" in part}
+    waits = "".join(
+        f",{name}={_SECONDS_TO_WAIT_FOR_REDIS}" for name in ("socket_timeout", "socket_connect_timeout") if name not in options
+    )
+    # A corrected row keeps its timestamp: with Feast's check for newer timestamps Redis would never take it.
+    return {"type": "redis", "connection_string": settings.redis + waits, "skip_dedup": True}
+
+
+def _address(settings: FeastSpec) -> str:
+    nodes = [part for part in (settings.redis or "").split(",") if "=" not in part]
+    return ",".join(nodes) or "no address"
+
+
+def _expanded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+
+    def content_of(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise InputError(f"run.feast.redis needs the environment variable {name}; export {name}=...")
+        return os.environ[name]
+
+    return _VARIABLE.sub(content_of, value)

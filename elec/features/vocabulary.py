@@ -1,0 +1,116 @@
+"""The known values of a field: fit on the training rows, most frequent first, looked up in one vectorised step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from elec.errors import InputError
+from elec.features.engine import quoted
+from elec.features.ids import FIRST_VALUE, MISSING, OUT_OF_VOCABULARY, PADDING
+from elec.spec import FieldSpec, Kind
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Values and their ids.
+
+    Attributes:
+        values: Distinct text; the id of a value is its position + 3.
+    """
+
+    values: pa.StringArray
+
+    @property
+    def size(self) -> int:
+        """How many ids there are, those of padding, missing and out of vocabulary included."""
+        return len(self.values) + FIRST_VALUE
+
+    @classmethod
+    def fit(cls, connection: Any, field: FieldSpec, train: Path) -> "Vocabulary":
+        """Counts the values of a field, exactly.
+
+        Args:
+            connection: DuckDB.
+            field: A categorical or multi-valued field; a value counts once per row.
+            train: The Parquet file of the training rows.
+
+        Returns:
+            The values seen in at least `min_count` rows, by falling count, equal counts by value.
+        """
+        column = quoted(field.name)
+        value = f"unnest(list_distinct({column}))" if field.kind is Kind.MULTIVALUED else column
+        counted = connection.sql(
+            f"""
+            SELECT value FROM (SELECT {value} AS value FROM read_parquet($file))
+            WHERE value IS NOT NULL AND value <> ''
+            GROUP BY value HAVING count(*) >= $least
+            ORDER BY count(*) DESC, value
+            """,  # noqa: S608 - the one inserted name is quoted
+            params={"file": str(train), "least": field.min_count},
+        ).to_arrow_table()
+        return cls(pc.cast(counted["value"].combine_chunks(), pa.string()))
+
+    def ids(self, values: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The ids of N values, int64 [N]; null is missing."""
+        position = pc.index_in(values, value_set=self.values)
+        known = pc.fill_null(pc.add(pc.cast(position, pa.int64()), FIRST_VALUE), OUT_OF_VOCABULARY)
+        ids: np.ndarray[Any, np.dtype[np.int64]] = pc.if_else(pc.is_null(values), MISSING, known).to_numpy(zero_copy_only=False)
+        return ids.astype(np.int64, copy=False)
+
+    def list_ids(self, lists: pa.Array, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The ids of N lists, int64 [N, width].
+
+        Empty values are left out, each id is taken once per row, in the order of the list, and at most `width` of them;
+        unused slots are padding, and a row without any value is missing in its first slot.
+        """
+        rows = np.repeat(np.arange(len(lists)), pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False))
+        values = lists.flatten()
+        ids = self.ids(pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values))
+        there = ids != MISSING
+        rows, ids = rows[there], ids[there]
+        # The first occurrence of each (row, id), back in the order of the lists.
+        _, first = np.unique(rows * self.size + ids, return_index=True)
+        first.sort()
+        rows, ids = rows[first], ids[first]
+        starts = np.searchsorted(rows, np.arange(len(lists)))
+        slot = np.arange(len(rows)) - starts[rows]
+        kept = slot < width
+        encoded = np.full((len(lists), width), PADDING, dtype=np.int64)
+        encoded[rows[kept], slot[kept]] = ids[kept]
+        encoded[encoded[:, 0] == PADDING, 0] = MISSING
+        return encoded
+
+    def save(self, file: Path) -> None:
+        """Writes the values as Parquet: one column `value`."""
+        pq.write_table(pa.table({"value": self.values}), file)
+
+    @classmethod
+    def load(cls, file: Path, size: int) -> "Vocabulary":
+        """Reads what `save` wrote.
+
+        Args:
+            file: The Parquet file.
+            size: The number of ids that the encoder's state names.
+
+        Raises:
+            InputError: If the file is not there, is no such Parquet file, or has another number of values.
+        """
+        try:
+            values = pc.cast(pq.ParquetFile(file).read(columns=["value"])["value"].combine_chunks(), pa.string())
+        except (OSError, KeyError, pa.ArrowException) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{file}: cannot be read as a vocabulary ({reason}); take the folder from a whole bundle"
+            ) from None
+        vocabulary = cls(values)
+        if vocabulary.size != size:
+            raise InputError(
+                f"{file}: holds {len(values)} values where encoder.json names {size - FIRST_VALUE}; "
+                "the files are not from one run, take the folder from a whole bundle"
+            )
+        return vocabulary

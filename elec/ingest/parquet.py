@@ -1,0 +1,76 @@
+"""Reads Parquet in batches, with the file's own types."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elec.errors import InputError
+from elec.ingest.batches import Needed, RawBatch, check_columns
+from elec.ingest.sources import SourceFile, open_raw, readable
+from elec.ingest.sql import Sql
+from elec.spec import Source
+
+_BATCH_ROWS = 65_536
+
+
+def read_parquet(
+    database: Sql, file: SourceFile, source: Source, needed: Sequence[Needed], advance: Callable[[int], None]
+) -> Iterator[RawBatch]:
+    """Reads a Parquet file.
+
+    Args:
+        database: Writes refused rows as text.
+        file: The file.
+        source: Its `columns`, if any, rename the file's.
+        needed: The columns that the spec names.
+        advance: Called with the share of the file's bytes that a batch stands for.
+
+    Raises:
+        InputError: If it is not Parquet, or a column is missing.
+    """
+    with readable(file.uri), open_raw(file) as stream:
+        try:
+            parquet = pq.ParquetFile(stream)
+        except pa.ArrowInvalid as error:
+            reason = str(error).splitlines()[0].rstrip(". ")
+            raise InputError(f"{file.uri}: is not Parquet, or damaged ({reason}); check `format` and the file") from error
+        names = _names(file, source, parquet.schema_arrow.names)
+        check_columns(file.uri, names, needed)
+        total = max(parquet.metadata.num_rows, 1)
+        done = 0
+        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
+            table = pa.Table.from_batches([batch])
+            yield _batch(database, file.uri, table, names, done)
+            advance(file.size * (done + len(table)) // total - file.size * done // total)
+            done += len(table)
+
+
+def _names(file: SourceFile, source: Source, found: list[str]) -> list[str]:
+    if source.columns is None:
+        return found
+    if len(source.columns) != len(found):
+        raise InputError(
+            f"{file.uri}: `columns` names {len(source.columns)} columns, the file has {len(found)} ({', '.join(found)}); "
+            "name each of them, or leave `columns` out"
+        )
+    return list(source.columns)
+
+
+def _batch(database: Sql, file: str, table: pa.Table, names: list[str], done: int) -> RawBatch:
+    def raw(positions: np.ndarray) -> list[str]:
+        asked = table.take(pa.array(positions))
+        texts: list[str] = database.query("SELECT to_json(asked)::VARCHAR AS raw FROM asked", asked=asked)["raw"].to_pylist()
+        return texts
+
+    rows = len(table)
+    return RawBatch(
+        file=file,
+        table=pa.table(dict(zip(names, table.columns, strict=True))),
+        identity=table.rename_columns([str(position) for position in range(table.num_columns)]),
+        lines=np.arange(done + 1, done + rows + 1, dtype=np.int64),
+        index=np.arange(rows, dtype=np.int64),
+        rows=rows,
+        raw=raw,
+    )

@@ -1,0 +1,25 @@
+"""The deep half that most collaborative modules share."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+
+def mlp(size: int, layers: Sequence[int], dropout: float) -> nn.Sequential:
+    """Linear layers with ReLU, and dropout after each.
+
+    Args:
+        size: Width of the input.
+        layers: Widths of the layers; none gives the identity.
+        dropout: Share of units dropped in training.
+    """
+    stack: list[nn.Module] = []
+    for before, after in pairwise([size, *layers]):
+        linear = nn.Linear(before, after)
+        nn.init.xavier_normal_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        stack += [linear, nn.ReLU()]
+        if dropout > 0:
+            stack.append(nn.Dropout(dropout))
+    return nn.Sequential(*stack)

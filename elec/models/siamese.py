@@ -1,0 +1,147 @@
+"""ELEC's pseudo-siamese network: the gain network sees the M-LLM's representation, the vanilla network does not.
+
+Dong, Ouyang, Liu: ELEC, SIGIR 2025 (arXiv 2509.07594), section 3. The M-LLM is frozen, so what it says about a row never
+changes in training: its representations are input here, computed once, and no parameter of it is part of these networks.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from elec.models.interface import CollaborativeModule, Field
+from elec.models.registry import collaborative_module
+from elec.spec.run import ModelSpec
+
+
+class SiameseOutput(NamedTuple):
+    """Logits (before the sigmoid) and high-level representations of both networks."""
+
+    gain_logit_B: torch.Tensor
+    gain_representation_BD: torch.Tensor
+    vanilla_logit_B: torch.Tensor
+    vanilla_representation_BD: torch.Tensor
+
+
+class VanillaNetwork(nn.Module):
+    """A collaborative module and a prediction layer: the network that serves, tabular input only.
+
+    Args:
+        module: The collaborative module.
+    """
+
+    def __init__(self, module: CollaborativeModule) -> None:
+        super().__init__()
+        self.module = module
+        self.prediction = _prediction_layer(module.representation_size)
+
+    @property
+    def representation_size(self) -> int:
+        """Width of the high-level representation."""
+        return self.module.representation_size
+
+    def forward(self, slots_BS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores encoded rows.
+
+        Args:
+            slots_BS: int64 ids.
+
+        Returns:
+            logit_B and representation_BD.
+        """
+        representation_BD = self.module(slots_BS)
+        return self.prediction(representation_BD).squeeze(1), representation_BD
+
+
+class GainNetwork(nn.Module):
+    """A collaborative module joined with the frozen M-LLM's representation by an aggregation layer.
+
+    Args:
+        module: The collaborative module.
+        llm_size: Width of the M-LLM's representation.
+    """
+
+    def __init__(self, module: CollaborativeModule, llm_size: int) -> None:
+        super().__init__()
+        size = module.representation_size
+        self.module = module
+        self.aggregation = nn.Linear(size + llm_size, size)
+        nn.init.xavier_normal_(self.aggregation.weight)
+        nn.init.zeros_(self.aggregation.bias)
+        self.prediction = _prediction_layer(size)
+
+    @property
+    def representation_size(self) -> int:
+        """Width of the high-level representation; the vanilla network's."""
+        return self.module.representation_size
+
+    def forward(self, slots_BS: torch.Tensor, llm_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores encoded rows with what the M-LLM knows of them.
+
+        Args:
+            slots_BS: int64 ids.
+            llm_BL: The M-LLM's representations, float32.
+
+        Returns:
+            logit_B and representation_BD.
+        """
+        joined = torch.cat([self.module(slots_BS), llm_BL.detach()], dim=1)
+        representation_BD = torch.relu(self.aggregation(joined))
+        return self.prediction(representation_BD).squeeze(1), representation_BD
+
+
+class SiameseNetwork(nn.Module):
+    """The gain and the vanilla network side by side; no parameter is shared.
+
+    Args:
+        gain: The teacher.
+        vanilla: The student.
+    """
+
+    def __init__(self, gain: GainNetwork, vanilla: VanillaNetwork) -> None:
+        super().__init__()
+        if gain.representation_size != vanilla.representation_size:
+            raise ValueError(
+                f"the gain network's representation has {gain.representation_size} numbers and the vanilla network's "
+                f"{vanilla.representation_size}; they are compared, so they have to be as wide"
+            )
+        self.gain = gain
+        self.vanilla = vanilla
+
+    def forward(self, slots_BS: torch.Tensor, llm_BL: torch.Tensor) -> SiameseOutput:
+        """Scores encoded rows with both networks.
+
+        Args:
+            slots_BS: int64 ids.
+            llm_BL: The M-LLM's representations.
+        """
+        return SiameseOutput(*self.gain(slots_BS, llm_BL), *self.vanilla(slots_BS))
+
+
+def vanilla_network(fields: Sequence[Field], spec: ModelSpec) -> VanillaNetwork:
+    """Makes a vanilla network with fresh parameters.
+
+    Args:
+        fields: The encoded fields, in the order of their slots.
+        spec: Name and sizes of the collaborative module.
+    """
+    return VanillaNetwork(collaborative_module(fields, spec))
+
+
+def gain_network(fields: Sequence[Field], spec: ModelSpec, llm_size: int) -> GainNetwork:
+    """Makes a gain network with fresh parameters.
+
+    Args:
+        fields: The encoded fields, in the order of their slots.
+        spec: Name and sizes of the collaborative module, the same as the vanilla network's.
+        llm_size: Width of the M-LLM's representation.
+    """
+    return GainNetwork(collaborative_module(fields, spec), llm_size)
+
+
+def _prediction_layer(size: int) -> nn.Linear:
+    layer = nn.Linear(size, 1)
+    nn.init.xavier_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,50 @@
+"""Golden records: rows of the test window and the scores they had in training. Whatever serves has to give the same."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from elec.errors import InputError
+from elec.features.raw import TYPES
+from elec.spec.dataset import FieldSpec
+
+#: Largest difference of a probability between training and serving.
+TOLERANCE = 1e-5
+
+
+class Golden:
+    """Golden records.
+
+    Args:
+        records: N rows with a raw column for every field.
+        scores: float64 [N], from the network in training.
+    """
+
+    def __init__(self, records: pa.Table, scores: np.ndarray) -> None:
+        if records.num_rows != len(scores):
+            raise ValueError(f"{records.num_rows} records with {len(scores)} scores")
+        self.records = records
+        self.scores = scores
+
+    def save(self, path: Path) -> None:
+        """Writes the file."""
+        content = {"records": self.records.to_pydict(), "scores": self.scores.astype(np.float64)}
+        path.write_bytes(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2))
+
+    @classmethod
+    def load(cls, path: Path, fields: Sequence[FieldSpec]) -> "Golden":
+        """Reads the file.
+
+        Raises:
+            InputError: If it is damaged, or its records do not have the fields.
+        """
+        try:
+            content: Any = orjson.loads(path.read_bytes())
+            columns = {field.name: pa.array(content["records"][field.name], TYPES[field.kind]) for field in fields}
+            return cls(pa.table(columns), np.asarray(content["scores"], dtype=np.float64))
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+            raise InputError(f"{path}: not golden records of this model ({error}); publish the bundle anew") from None

@@ -1,0 +1,25 @@
+"""Step 3: Feast's views and online store, the point-in-time training frame, vocabularies and encoded columns."""
+
+from pathlib import Path
+
+from elec.steps.job import parse_job
+
+
+def build_features(job: str, *, ingested: str, features: str) -> dict[str, float]:
+    """Builds the features of a run.
+
+    Args:
+        job: The `Job`, as JSON.
+        ingested: Folder of the ingest step.
+        features: Folder to write.
+
+    Returns:
+        Figures for the pipeline UI.
+    """
+    from elec.features.build import build_features as build
+
+    this = parse_job(job)
+    with this.step("build_features") as record:
+        report = build(this.spec, Path(ingested), Path(features), feast_folder=this.space.feast, as_of=this.as_of)
+        record.facts.update(report.model_dump(mode="json"))
+    return {f"rows_{split}": float(count) for split, count in report.rows.items()}

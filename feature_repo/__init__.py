@@ -1,0 +1,1 @@
+"""The Feast repository: `feast -c feature_repo ...` finds its objects in `definitions.py`."""

@@ -1,0 +1,90 @@
+"""Cutting lines into records and cells: like Python's csv module where that is right, and better where a quote is broken."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elec.ingest.delimited import _Cells, read_delimited
+from elec.ingest.sources import SourceFile
+from elec.spec import Source
+
+cells = st.text('ab",;\n\t é', max_size=5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), width=st.integers(2, 4), delimiter=st.sampled_from([",", ";", "\t", "|"]))
+def test_what_csv_writes_is_read_back(data: st.DataObject, width: int, delimiter: str) -> None:
+    rows = data.draw(st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1, max_size=6))
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    cutter = _Cells(delimiter)
+    records, numbers, rest = cutter.records(buffer.getvalue().split("\n"), 1, True, width)
+    batch = cutter.parse("f", records, numbers, [str(column) for column in range(width)], False, "utf-8")
+    assert rest == []
+    assert batch.broken == []
+    assert [[cell or "" for cell in row.values()] for row in batch.table.to_pylist()] == rows
+    starts = [1]
+    for row in rows[:-1]:
+        starts.append(starts[-1] + 1 + sum(cell.count("\n") for cell in row))
+    assert batch.lines.tolist() == starts
+
+
+def _read(path: Path, text: str, read: list[int]) -> tuple[list[list[str | None]], list[tuple[int, str]]]:
+    path.write_text(text)
+    file = SourceFile(str(path), "csv", len(text))
+    source = Source(path=str(path), header=False, columns=("a", "b", "c"))
+    rows, broken = [], []
+    for batch in read_delimited(file, source, [], read.append):
+        rows += [list(row.values()) for row in batch.table.to_pylist()]
+        broken += [(row.line, row.raw) for row in batch.broken]
+    return rows, broken
+
+
+def test_a_stray_quote_costs_its_own_line_only(tmp_path: Path) -> None:
+    good = [f"{number},x,y" for number in range(1, 700)]
+    lines = list(good)
+    lines[99] = '100,"x'
+    lines[199] = '200,5" nail,y'
+    lines[250] = '251,13",y'
+    lines[299] = '300,"x,y'
+    lines[399] = '"400,x,y'
+    lines[499] = '500,"a ""b"" c",y'
+    rows, broken = _read(tmp_path / "log.csv", "\n".join(lines), [])
+    assert broken == [(100, '100,"x')]
+    assert len(rows) == 698
+    assert rows[198] == ["200", '5" nail', "y"]
+    assert rows[249] == ["251", '13"', "y"]
+    assert rows[298] == ["300", '"x', "y"], "a quote that is never closed is an ordinary character"
+    assert rows[398] == ['"400', "x", "y"]
+    assert rows[498] == ["500", 'a "b" c', "y"]
+
+
+def test_a_cell_may_have_many_lines(tmp_path: Path) -> None:
+    text = 'x,"' + "long\n" * 150 + '",z\n1,2,3\n'
+    rows, broken = _read(tmp_path / "log.csv", text, [])
+    assert broken == []
+    assert rows == [["x", "long\n" * 150, "z"], ["1", "2", "3"]]
+
+
+def test_progress_adds_up_to_the_file(tmp_path: Path) -> None:
+    read: list[int] = []
+    text = "1,2,3\n" * 5000
+    _read(tmp_path / "log.csv", text, read)
+    assert sum(read) == len(text)
+
+
+def test_many_broken_quotes_do_not_take_for_ever(tmp_path: Path) -> None:
+    lines = ['1,"x","y' for _ in range(20_000)]
+    lines[0] = "1,2,3"
+    rows, broken = _read(tmp_path / "log.csv", "\n".join(lines), [])
+    assert len(rows) + len(broken) == 20_000
+
+
+def test_the_regular_expression_needs_linear_time() -> None:
+    pattern = _Cells(",")._closing_line
+    assert pattern.match('""' * 200_000 + "x") is None
+    assert re.match(pattern, 'a"b"",c,"d"') is not None

@@ -1,0 +1,171 @@
+"""A small data set, its vocabulary, a network with random weights, and the bundle of all three."""
+
+import atexit
+import functools
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elec.features import FeatureEncoder
+from elec.features.frame import frame_schema
+from elec.serving.bundle import hashes
+from elec.serving.manifest import MANIFEST, BundleMetadata, Manifest, bundle_id, read_manifest
+from elec.spec import Spec
+from elec.spec.run import ModelSpec
+
+AS_OF = datetime(2024, 5, 1, tzinfo=UTC)
+USERS, ITEMS = 40, 60
+
+SPEC = Spec.model_validate(
+    {
+        "dataset": {
+            "name": "toy",
+            "source": {"path": "/nowhere/toy.csv"},
+            "label": {"column": "click"},
+            "timestamp": {"column": "time"},
+            "user": "user_id",
+            "item": "item_id",
+            "fields": [
+                {"name": "age", "of": "user", "kind": "numeric", "buckets": 4},
+                {"name": "city", "of": "user"},
+                {"name": "title", "of": "item", "kind": "text"},
+                {"name": "genres", "of": "item", "kind": "multivalued", "max_values": 3},
+                {"name": "price", "of": "item", "kind": "numeric", "buckets": 5},
+                {"name": "hour"},
+            ],
+        },
+        "run": {"model": {"embedding": 8, "deep": [16, 8]}},
+    }
+)
+
+
+def users_table() -> pa.Table:
+    ids = np.arange(USERS)
+    return pa.table(
+        {
+            "user_id": [f"u{i}" for i in ids],
+            "event_timestamp": pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * USERS, pa.timestamp("us", tz="UTC")),
+            "age": [None if i % 9 == 0 else float(18 + i) for i in ids],
+            "city": [None if i % 7 == 0 else f"c{i % 5}" for i in ids],
+        }
+    )
+
+
+def items_table() -> pa.Table:
+    ids = np.arange(ITEMS)
+    return pa.table(
+        {
+            "item_id": [f"i{i}" for i in ids],
+            "event_timestamp": pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * ITEMS, pa.timestamp("us", tz="UTC")),
+            "title": [f"Item {i}" for i in ids],
+            "genres": pa.array([None if i % 11 == 0 else [f"g{j}" for j in range(i % 5)] for i in ids], pa.list_(pa.string())),
+            "price": [float(i * 1.5) for i in ids],
+        }
+    )
+
+
+def frame(rows: int, seed: int) -> pa.Table:
+    draw = np.random.default_rng(seed)
+    user, item = draw.integers(0, USERS, rows), draw.integers(0, ITEMS, rows)
+    users, items = users_table().take(user), items_table().take(item)
+    columns = {
+        "row_id": np.arange(rows),
+        "label": pa.array(draw.integers(0, 2, rows), pa.int8()),
+        "event_timestamp": pa.array([AS_OF] * rows, pa.timestamp("us", tz="UTC")),
+        "hour": [None if h == 3 else str(h) for h in draw.integers(0, 24, rows)],
+    }
+    for table in (users, items):
+        columns |= {name: table[name] for name in table.column_names if name != "event_timestamp"}
+    return pa.table({name: columns[name] for name in frame_schema(SPEC.dataset).names}).cast(frame_schema(SPEC.dataset))
+
+
+def make_features(folder: Path) -> Path:
+    """What the features step leaves, as far as a bundle needs it."""
+    (folder / "frame").mkdir(parents=True)
+    pq.write_table(frame(800, 1), folder / "frame" / "train.parquet")
+    pq.write_table(frame(300, 2), folder / "frame" / "test.parquet")
+    FeatureEncoder.fit(SPEC.dataset, folder / "frame" / "train.parquet").save(folder / "vocabulary")
+    return folder
+
+
+def make_model(features: Path, folder: Path, *, seed: int = 0, model: ModelSpec = SPEC.run.model) -> Path:
+    """What the distillation step leaves, with random weights wide enough for scores to differ."""
+    import torch
+
+    from elec.models import vanilla_network
+    from elec.training.checkpoint import ModelRecord, field_records, save_weights
+
+    fields = FeatureEncoder.load(features / "vocabulary").fields
+    torch.manual_seed(seed)
+    network = vanilla_network(fields, model)
+    with torch.no_grad():
+        network.module.embedding.table.weight.normal_(std=0.5)
+    record = ModelRecord(
+        model=model,
+        fields=field_records(fields),
+        llm_size=128,
+        settings=SPEC.run.distill,
+        seed=seed,
+        best_epochs={"vanilla": 1},
+    )
+    folder.mkdir(parents=True)
+    (folder / "model.json").write_text(record.model_dump_json())
+    save_weights(network, folder / "vanilla.safetensors")
+    return folder
+
+
+def metadata(**other: object) -> BundleMetadata:
+    return BundleMetadata.model_validate(
+        {"run_id": "run-1", "as_of": AS_OF, "code_version": "abc", "metrics": {"auc": 0.7}, "llm": "none"} | other
+    )
+
+
+def make_bundle(root: Path, *, seed: int = 0) -> Manifest:
+    """A bundle in `root/bundle`, with its features and its model beside it."""
+    from elec.serving.export import build_bundle
+
+    features = root / "features"
+    if not features.exists():
+        make_features(features)
+    model = make_model(features, root / f"model-{seed}", seed=seed)
+    return build_bundle(SPEC, model, features, root / "bundle", metadata=metadata())
+
+
+def variant(bundle: Path, folder: Path, **changes: object) -> Manifest:
+    """A copy of a bundle's folder with a manifest that fits its files, and differs as said."""
+    shutil.copytree(bundle, folder)
+    before, files = read_manifest(bundle), hashes(folder)
+    content = before.model_dump() | {"files": files, "bundle_id": bundle_id("toy", before.as_of, files)} | changes
+    (folder / MANIFEST).write_bytes(Manifest.model_validate(content).to_bytes())
+    return read_manifest(folder)
+
+
+@functools.cache
+def shared_bundle() -> Path:
+    """One bundle for all tests of this process: the export takes seconds."""
+    root = _shared_folder()
+    make_bundle(root)
+    return root
+
+
+@functools.cache
+def shared_feast() -> Path:
+    """One Feast folder for all tests of this process."""
+    from elec.features.repository import FeatureRepository
+
+    root = _shared_folder()
+    pq.write_table(users_table(), root / "users.parquet")
+    pq.write_table(items_table(), root / "items.parquet")
+    FeatureRepository(SPEC.dataset, root / "feast", SPEC.run.feast).publish(root, AS_OF)
+    return root / "feast"
+
+
+def _shared_folder() -> Path:
+    root = Path(tempfile.mkdtemp(prefix="elec-tests-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root
