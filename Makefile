@@ -9,6 +9,7 @@ export DO_NOT_TRACK = 1
 export FEAST_USAGE = False
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
+export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run serve test check lock clean

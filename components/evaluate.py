@@ -37,5 +37,5 @@ def evaluate(
     found = evaluate(job, features=features.path, model=model.path, bundle=bundle.path, page=page.path, summary=summary.path)
     for name, value in found.metrics.items():
         metrics.log_metric(name, value)
-    roc.log_roc_curve(found.roc["fpr"], found.roc["tpr"], found.roc["threshold"])
+    roc.log_roc_curve(found.roc["fpr"], found.roc["tpr"], found.roc["thresholds"])
     return found.verdict

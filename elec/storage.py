@@ -246,7 +246,8 @@ def _s3_at(endpoint: str | None) -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.client(
+    # A session of its own: boto3's default one remembers credentials for the life of the process.
+    return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint,
         config=Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from elec.commands.data import app as data_app
 from elec.commands.score import score
 from elec.commands.serve import serve
-from elec.errors import ElecError
+from elec.errors import ElecError, InputError
 from elec.spec import load_spec
 
 app = typer.Typer(
@@ -51,9 +52,7 @@ def run(
     from pipelines.display import Display
     from pipelines.local import run_locally
 
-    summary = run_locally(load_spec(spec), output=output, as_of=as_of, force=force, display=Display(Console()))
-    if summary.status != "done":
-        raise typer.Exit(summary.exit_code)
+    raise typer.Exit(run_locally(load_spec(spec), output=output, as_of=as_of, force=force, display=Display(Console())))
 
 
 @app.command(name="compile")
@@ -70,10 +69,9 @@ def compile_(
 @app.command()
 def submit(host: HostOption, spec: SpecOption = "movielens-100k", workspace: WorkspaceOption = "s3://elec") -> None:
     """Upload the pipeline to a Kubeflow Pipelines server and start a run of it."""
-    import tempfile
-
     from pipelines.server import submit as start
 
+    _warn_of_what_pods_cannot_reach(spec, workspace)
     with tempfile.TemporaryDirectory() as scratch:
         typer.echo(start(host, _compile(spec, workspace, Path(scratch, "elec-retraining.yaml"))))
 
@@ -88,12 +86,22 @@ def schedule(
     workspace: WorkspaceOption = "s3://elec",
 ) -> None:
     """Upload the pipeline and let it run again and again: one run at a time, no catch-up, a pinned version."""
-    import tempfile
-
     from pipelines.server import schedule as plan
 
+    _warn_of_what_pods_cannot_reach(spec, workspace)
+    name = f"elec-retraining-{load_spec(spec).dataset.name}"
     with tempfile.TemporaryDirectory() as scratch:
-        typer.echo(plan(host, _compile(spec, workspace, Path(scratch, "elec-retraining.yaml")), cron=cron))
+        typer.echo(plan(host, _compile(spec, workspace, Path(scratch, "elec-retraining.yaml")), cron=cron, name=name))
+
+
+def _warn_of_what_pods_cannot_reach(spec: str, workspace: str) -> None:
+    """A warning, not an error: the pods may share a volume that this machine cannot know of."""
+    from pipelines.reach import check_reach
+
+    try:
+        check_reach(load_spec(spec), workspace)
+    except InputError as error:
+        typer.echo(f"elec: warning: {error}", err=True)
 
 
 def _compile(spec: str, workspace: str, output: Path) -> Path:

@@ -70,7 +70,7 @@ class Display:
         if summary.metrics:
             self.console.print(_metrics(summary))
         for topic, found in (("drift", summary.drift), ("gate", summary.gate)):
-            if found is not None:
+            if found.verdict is not None:
                 self.console.print(f"[bold]{topic}[/]: {found.verdict} - {'; '.join(found.reasons)}", highlight=False)
         if summary.error:
             self.console.print(f"[red]{summary.status}[/]: {summary.error}", highlight=False)

@@ -5,6 +5,7 @@ the run's folder: the steps' records, and the progress of the one at work.
 """
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -22,12 +23,16 @@ from elec.progress import PROGRESS_FOLDER
 from elec.runs import RunFolder, Workspace
 from elec.runs.summary import Summary
 from elec.spec import Spec
+from elec.steps.encode_text import PARALLEL_TASKS
 from elec.steps.ingest import parse_as_of
 from elec.steps.report import report
 from pipelines.display import Display
 from pipelines.worker import LocalRun
 
 _SECONDS_BETWEEN_LOOKS = 0.25
+#: What Kubeflow Pipelines' local runner does at once.
+_PARALLEL_TASKS = 2
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 #: Libraries that would call home, ask a hub, or warn about forks, do not.
 _QUIET = {
     "DO_NOT_TRACK": "1",
@@ -35,10 +40,12 @@ _QUIET = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONUNBUFFERED": "1",
+    # Threads that wait do not spin: on a busy machine spinning made training several times slower.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
-def run_locally(spec: Spec, *, output: str, as_of: str, force: bool, display: Display) -> Summary:
+def run_locally(spec: Spec, *, output: str, as_of: str, force: bool, display: Display) -> int:
     """Runs the retraining pipeline here.
 
     Args:
@@ -49,7 +56,7 @@ def run_locally(spec: Spec, *, output: str, as_of: str, force: bool, display: Di
         display: Shows how it goes.
 
     Returns:
-        The run's summary, whatever happened in it.
+        The exit code: 0 if the run did what it should; 2 if the user's input ended it; 1 if anything else did.
 
     Raises:
         InputError: If `as_of` is not a date or the output folder cannot be written.
@@ -76,15 +83,20 @@ def run_locally(spec: Spec, *, output: str, as_of: str, force: bool, display: Di
             force=force,
             artifacts=str(here / "artifacts"),
         )
-        code = _watch(this, folder, here / "run.log", Path(scratch), display)
-        if folder.get("summary.json") is None:
-            report(workspace, run_id, failure=_end_of(here / "run.log") or f"the runner ended with {code}")
-    content = folder.get("summary.json")
-    if content is None:
+        succeeded = _watch(this, folder, here / "run.log", Path(scratch), display)
+        summary = _summary(folder)
+        if summary is None or (not succeeded and summary.error_step is None):
+            # The runner died, or a step failed outside its own record: only the log knows.
+            last_words = _end_of(here / "run.log") or "the runner was killed"
+            report(workspace, run_id, failure=f"{last_words}; see {here / 'run.log'}")
+            summary = _summary(folder)
+    if summary is None:
         raise RunFailedError(f"{folder.uri}: the run left no summary; see run.log there")
-    summary = Summary.model_validate_json(content)
     display.end(summary, folder.uri)
-    return summary
+    if summary.status in {"done", "stopped"}:
+        return 0
+    errors = [record["error"] for record in folder.records().values() if "error" in record]
+    return max((int(error["exit_code"]) for error in errors), default=1)
 
 
 def new_run_id(dataset: str) -> str:
@@ -92,11 +104,16 @@ def new_run_id(dataset: str) -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{dataset}-{secrets.token_hex(2)}"
 
 
-def _watch(this: LocalRun, folder: RunFolder, log: Path, scratch: Path, display: Display) -> int:
-    """Starts the worker, shows the run until it ends, and gives the worker's exit code."""
+def _summary(folder: RunFolder) -> Summary | None:
+    content = folder.get("summary.json")
+    return Summary.model_validate_json(content) if content is not None else None
+
+
+def _watch(this: LocalRun, folder: RunFolder, log: Path, scratch: Path, display: Display) -> bool:
+    """Starts the worker, shows the run until it ends, and says whether the worker succeeded."""
     progress = scratch / "progress"
     progress.mkdir()
-    environment = {**os.environ, **_QUIET, PROGRESS_FOLDER: str(progress)}
+    environment = {**os.environ, **_QUIET, PROGRESS_FOLDER: str(progress), PARALLEL_TASKS: str(_PARALLEL_TASKS)}
     with log.open("wb") as sink:
         worker = subprocess.Popen(
             [sys.executable, "-m", "pipelines.worker"],
@@ -119,7 +136,7 @@ def _watch(this: LocalRun, folder: RunFolder, log: Path, scratch: Path, display:
         worker.wait()
         raise
     display.look(folder.records(), [])
-    return worker.returncode
+    return worker.returncode == 0
 
 
 def _progress(folder: Path) -> list[dict[str, object]]:
@@ -133,10 +150,8 @@ def _progress(folder: Path) -> list[dict[str, object]]:
     return found
 
 
-def _end_of(log: Path, characters: int = 400) -> str:
-    """The last words of the log, on one line."""
-    try:
-        text = log.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-    return " ".join(text[-characters:].split())
+def _end_of(log: Path) -> str:
+    """The last line of the log, without terminal colours."""
+    text = _COLOUR.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:400].rstrip(".") if lines else ""

@@ -30,13 +30,13 @@ from pipelines.platform import place
 NAME = "elec-retraining"
 
 
-def retraining_pipeline(spec: Spec, *, workspace: str, run_id: str = dsl.PIPELINE_JOB_NAME_PLACEHOLDER) -> Any:
+def retraining_pipeline(spec: Spec, *, workspace: str, run_id: str = dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER) -> Any:
     """Builds the retraining pipeline of a data set.
 
     Args:
         spec: The data set and the run's settings; they are the default of the parameter `spec`.
         workspace: Default of the parameter `workspace`.
-        run_id: The run's name; on a cluster the pipeline job's.
+        run_id: The run's name; on a cluster the name of the workflow, which no other run has.
 
     Returns:
         The pipeline, to be called (a local run) or compiled.

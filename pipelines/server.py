@@ -170,7 +170,7 @@ def _package(path: Path | str, arguments: Mapping[str, Any] | None) -> _Package:
     path = Path(path)
     try:
         content = path.read_bytes()
-        pipeline = next(yaml.safe_load_all(content), None)
+        pipeline: Any = next(yaml.safe_load_all(content), None)
         name = pipeline["pipelineInfo"]["name"]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); write it with `elec compile`") from None

@@ -72,15 +72,15 @@ def smoke_test(url: str, bundle: Bundle, features: Features | None) -> SmokeRepo
 def _rank(client: httpx.Client, bundle: Bundle, golden: Golden, features: Features) -> int:
     """Ranks golden items for a golden user, and compares with `/infer` on the features that the store holds for them."""
     manifest = bundle.manifest
-    record: dict[str, Any] = golden.records.slice(0, 1).to_pylist()[0]
-    user = record[manifest.user] or ""
+    record = next((found for found in golden.records.to_pylist() if found[manifest.user]), None)
     items = [item for item in golden.records.column(manifest.item).unique().to_pylist() if item][:_CANDIDATES]
-    if not user or not items:
+    if record is None or not items:
         raise BlockedError("smoke test: the golden records have no user or no items to rank with; the champion stays")
+    user = record[manifest.user]
     context = {field.name: record[field.name] for field in manifest.fields if field.of is Entity.CONTEXT}
     answer = _ask(client, "POST", "/rank", {"user": user, "items": items, "context": context})
     ranked = answer.get("items") or []
-    scores = [entry["score"] for entry in ranked]
+    scores = [_number(entry["score"]) for entry in ranked]
     if answer.get("bundle") != manifest.bundle_id or sorted(entry["item"] for entry in ranked) != sorted(items):
         raise BlockedError("smoke test: /rank does not answer with the items it was asked about; the champion stays")
     if not all(math.isfinite(score) for score in scores) or scores != sorted(scores, reverse=True):
@@ -98,7 +98,15 @@ def _rank(client: httpx.Client, bundle: Bundle, golden: Golden, features: Featur
 
 def _infer(client: httpx.Client, bundle: Bundle, records: pa.Table) -> np.ndarray:
     answer = _ask(client, "POST", f"/v2/models/{MODEL_NAME}/infer", infer_request(records, bundle.manifest.fields))
-    return np.asarray(answer["outputs"][0]["data"], dtype=np.float64)
+    outputs = answer.get("outputs")
+    if not isinstance(outputs, list) or len(outputs) != 1 or not isinstance(outputs[0].get("data"), list):
+        raise BlockedError("smoke test: what /infer gives is not an answer of the Open Inference Protocol; the champion stays")
+    return np.asarray([_number(score) for score in outputs[0]["data"]])
+
+
+def _number(score: Any) -> float:
+    """A score; not a number if it is none."""
+    return float(score) if isinstance(score, int | float) else math.nan
 
 
 def _largest_difference(found: np.ndarray, expected: np.ndarray) -> float:

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -94,14 +94,13 @@ def _build(spec: Spec, ingested: Path, folder: Path, feast_folder: str | Path, a
     total = sum(pq.ParquetFile(file).metadata.num_rows for file in files.values())
 
     repository = FeatureRepository(dataset, feast_folder, spec.run.feast)
-    # Held until the frame is joined: another run on this workspace replaces the rows that Feast reads.
-    with repository.lock():
+    with ExitStack() as stack:
         with _timed(seconds, "publish"):
-            online = repository.publish(ingested, as_of)
+            published = stack.enter_context(repository.published(ingested, as_of))
         with _timed(seconds, "frame"), Progress("point-in-time join", unit="rows", total=total) as progress:
-            store = repository.store()
             rows = {
-                split: write_frame(store, dataset, file, frame / f"{split}.parquet", progress) for split, file in files.items()
+                split: write_frame(published.store, dataset, file, frame / f"{split}.parquet", progress)
+                for split, file in files.items()
             }
     with _timed(seconds, "fit"):
         encoder = FeatureEncoder.fit(dataset, frame / "train.parquet")
@@ -119,7 +118,7 @@ def _build(spec: Spec, ingested: Path, folder: Path, feast_folder: str | Path, a
         slots=encoder.slots,
         vocabulary={field.name: field.size for field in encoder.fields},
         out_of_vocabulary=unknown,
-        online=online,
+        online=published.online,
         seconds={part: round(spent, 3) for part, spent in seconds.items()},
     )
 

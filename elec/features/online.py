@@ -4,11 +4,13 @@ No torch and no DuckDB: whatever is needed stands in a bundle's manifest.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 
+from elec import storage
 from elec.errors import InputError
 from elec.features.definitions import VIEWS, project_name, view_fields
 from elec.features.library import quiet
@@ -110,13 +112,14 @@ class OnlineFeatures:
         """Serving reads what training read: the service has to know every field."""
         from feast.errors import FeastObjectNotFoundException
 
-        try:
-            with quiet():
+        service = None
+        if storage.exists(registry):
+            with quiet(), suppress(FeastObjectNotFoundException):
                 service = self._store.get_feature_service(name)
-        except (FeastObjectNotFoundException, FileNotFoundError):
+        if service is None:
             raise InputError(
                 f"{registry}: no feature service '{name}' there; give the workspace of the run that published the bundle"
-            ) from None
+            )
         offered = {
             (projection.name, feature.name)
             for projection in service.feature_view_projections

@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,19 @@ def write_feature_store(dataset: DatasetSpec, folder: str | Path, settings: Feas
     return file
 
 
+@dataclass(frozen=True)
+class Published:
+    """What `FeatureRepository.published` put in place.
+
+    Attributes:
+        store: The `feast.FeatureStore`, to join with.
+        online: For each view, which rows went to the online store: `all`, `new` or `none`.
+    """
+
+    store: Any
+    online: dict[str, str]
+
+
 class FeatureRepository:
     """The Feast project of one data set.
 
@@ -71,11 +85,48 @@ class FeatureRepository:
         self.settings = settings
         self.project = project_name(dataset.name)
         self.data_folder = storage.join(self.root, "data", self.project)
-        self._content = feature_store_settings(self.project, self.root, settings)
+        self._registry: str = feature_store_settings(self.project, self.root, settings)["registry"]["path"]
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the folder: of two runs on one workspace, one waits. On S3 there is no lock."""
+    def published(self, ingested: Path, as_of: datetime) -> Iterator[Published]:
+        """Puts rows, definitions and online store in place; safe to repeat, and after a run that was killed.
+
+        On disk the folder is held until the block ends, since another run replaces the rows that this one still joins. On S3
+        there is no lock; there the block joins local copies, as DuckDB reads S3 only with an extension that it downloads.
+
+        Args:
+            ingested: The folder with `users.parquet` and `items.parquet`.
+            as_of: Rows that became true later stay invisible online.
+
+        Raises:
+            OnlineStoreError: If the online store cannot be reached.
+            InputError: If S3 refuses.
+        """
+        with self._lock(), tempfile.TemporaryDirectory(prefix="elec-feast-") as scratch:
+            rows = self.publish_rows(ingested, Path(scratch))
+            on_s3 = storage.is_s3(self.root)
+            # Feast writes its registry file in place, and a run killed meanwhile would leave half of it.
+            registry = Path(scratch, "registry.db")
+            if storage.exists(self._registry):
+                registry.write_bytes(storage.read_bytes(self._registry))
+            store = self._store(str(registry))
+            with online_store_errors(self.settings), quiet():
+                store.apply(definitions(self.dataset, scratch if on_s3 else self.data_folder))
+                online = materialize(store, self.dataset, rows, storage.join(self.data_folder, "online.json"), as_of)
+                final = registry
+                if on_s3:
+                    final = Path(scratch, "final.db")
+                    shutil.copyfile(registry, final)
+                    self._store(str(final)).apply(definitions(self.dataset, self.data_folder))
+            storage.write_bytes(self._registry, final.read_bytes())
+            write_feature_store(self.dataset, self.root, self.settings)
+            yield Published(store, online)
+
+    def _store(self, registry: str) -> Any:
+        return open_store(feature_store_settings(self.project, self.root, self.settings, registry=registry))
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
         if storage.is_s3(self.root):
             yield
             return
@@ -83,34 +134,6 @@ class FeatureRepository:
         with Path(self.root, ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-    def store(self) -> Any:
-        """The `feast.FeatureStore`."""
-        return open_store(self._content)
-
-    def publish(self, ingested: Path, as_of: datetime) -> dict[str, str]:
-        """Puts rows, definitions and online store in place. Safe to repeat, and after a run that was killed.
-
-        Args:
-            ingested: The folder with `users.parquet` and `items.parquet`.
-            as_of: Rows that became true later stay invisible online.
-
-        Returns:
-            For each view what was written online: `all`, `new` or `none`.
-
-        Raises:
-            OnlineStoreError: If the online store cannot be reached.
-        """
-        with tempfile.TemporaryDirectory(prefix="elec-feast-") as scratch, self._staged_registry() as content:
-            rows = self.publish_rows(ingested, Path(scratch))
-            store = open_store(content)
-            objects = definitions(self.dataset, self.data_folder)
-            state_file = storage.join(self.data_folder, "online.json")
-            with online_store_errors(self.settings), quiet():
-                store.apply(objects)
-                done = materialize(store, self.dataset, rows, state_file, as_of)
-        write_feature_store(self.dataset, self.root, self.settings)
-        return done
 
     def publish_rows(self, ingested: Path, scratch: Path) -> dict[Entity, Path]:
         """Puts the rows of users and items where the views read them, each file in one step.
@@ -149,27 +172,6 @@ class FeatureRepository:
                 """,  # noqa: S608 - names are quoted, and the path is our own
                 {"rows": str(source)},
             )
-
-    @contextmanager
-    def _staged_registry(self) -> Iterator[dict[str, Any]]:
-        """Settings with a copy of the registry, which takes the registry's place if the work in the block succeeds.
-
-        Feast writes its registry file in place: a run killed meanwhile would leave half of it. An object on S3 is written
-        in one step anyway.
-        """
-        if storage.is_s3(self.root):
-            yield self._content
-            return
-        registry = Path(self.root, "registry.db")
-        registry.parent.mkdir(parents=True, exist_ok=True)
-        staged = registry.with_name(f".registry.{uuid.uuid4().hex}.tmp")
-        try:
-            if registry.exists():
-                shutil.copyfile(registry, staged)
-            yield feature_store_settings(self.project, self.root, self.settings, registry=str(staged))
-            staged.replace(registry)
-        finally:
-            staged.unlink(missing_ok=True)
 
 
 def _publish_file(file: Path, target: str) -> None:

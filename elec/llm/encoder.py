@@ -6,7 +6,7 @@ In float32 on a CPU; on a GPU the forward pass runs in bfloat16.
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -48,23 +48,30 @@ class Encoder:
         os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
+        # What it would say of loading, `_check` says, and the heads of the model are left out on purpose.
+        logging.set_verbosity_error()
         logging.disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model = AutoModel.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            model, loading = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
                 f"llm.name '{spec.name}': cannot be loaded ({reason}); "
                 "give the folder of a Hugging Face model with its tokenizer"
             ) from error
-        if model.config.is_encoder_decoder:
-            raise InputError(f"llm.name '{spec.name}': an encoder-decoder; use an encoder or a causal model")
+        _check(spec.name, model, tokenizer, loading["missing_keys"])
         if tokenizer.pad_token is None:
             # Padding is masked out; which token it is does not matter, but it has to be one.
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
@@ -123,6 +130,22 @@ class Encoder:
         mask_BT1 = padded["attention_mask"].unsqueeze(-1).float()
         pooled_BH = (states_BTH.float() * mask_BT1).sum(1) / mask_BT1.sum(1)
         return np.asarray(pooled_BH.cpu().numpy(), dtype=np.float32)
+
+
+def _check(name: str, model: Any, tokenizer: Any, missing: Iterable[str]) -> None:
+    """Refuses what would load, and give vectors that mean nothing."""
+    if model.config.is_encoder_decoder:
+        raise InputError(f"llm.name '{name}': an encoder-decoder; use an encoder or a causal model")
+    # A pooler is not read.
+    random = sorted(key for key in missing if "pooler" not in key)
+    if random:
+        raise InputError(f"llm.name '{name}': {len(random)} weights are missing ({random[0]}, ...); give the whole model")
+    known = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > known:
+        raise InputError(
+            f"llm.name '{name}': the tokenizer has {len(tokenizer)} tokens, the model knows {known}; "
+            "give the model's own tokenizer"
+        )
 
 
 def _positions(config: Any) -> int:

@@ -24,14 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(prog="python -m elec.serving", description="Serve a bundle.")
-    parser.add_argument("--bundle", required=True, help="folder or s3:// URI")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8080, help="0 for any that is free")
-    parser.add_argument("--feast", default="", help="Feast folder of a workspace, for /rank")
-    parser.add_argument("--fd", type=int, help="a bound socket that the parent process hands over")
-    parser.add_argument("--parent", type=int, help="process without which this one has no purpose")
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     if given.parent is not None:
         die_with(given.parent)
     from elec.serving.server import bind
@@ -45,6 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"elec: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    known = argparse.ArgumentParser(prog="python -m elec.serving", description="Serve a bundle.")
+    known.add_argument("--bundle", required=True, help="folder or s3:// URI")
+    known.add_argument("--host", default="127.0.0.1")
+    known.add_argument("--port", type=int, default=8080, help="0 for any that is free")
+    known.add_argument("--feast", default="", help="Feast folder of a workspace, for /rank")
+    known.add_argument("--fd", type=int, help="a bound socket that the parent process hands over")
+    known.add_argument("--parent", type=int, help="process without which this one has no purpose")
+    return known
 
 
 def die_with(parent: int) -> None:

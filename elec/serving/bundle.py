@@ -72,17 +72,22 @@ def open_bundle(uri: str | Path, cache: Path | None = None) -> Bundle:
     return Bundle(str(uri), folder, verify(folder))
 
 
-def verify(folder: Path) -> Manifest:
+def verify(folder: Path, origin: str = "") -> Manifest:
     """Checks a bundle's folder against its manifest.
+
+    Args:
+        folder: The folder.
+        origin: What to call it in messages, if it is a copy.
 
     Raises:
         InputError: At the first difference, with the file and the reason.
     """
     manifest = read_manifest(folder)
-    _check_names(set(_files(folder)), manifest, str(folder))
+    where = origin or str(folder)
+    _check_names(set(_files(folder)), manifest, where)
     for name, expected in manifest.files.items():
         if sha256(folder / name) != expected:
-            raise InputError(f"{folder / name}: not the file that was published (its SHA-256 differs); publish the bundle anew")
+            raise InputError(f"{where}/{name}: not the file that was published (its SHA-256 differs); publish the bundle anew")
     return manifest
 
 
@@ -141,7 +146,7 @@ def _from_s3(uri: str, cache: Path) -> Bundle:
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=cache))
     try:
         storage.fetch_folder(uri, temporary)
-        verify(temporary)
+        verify(temporary, uri)
         try:
             temporary.rename(target)
         except OSError:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 _RULE = re.compile(r"^\s*([A-Za-z_][\w.:-]*)\s*(==|!=|>=|<=|>|<)\s*(.+?)\s*$")
+_NUMBER = re.compile(r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")
 
 #: Comparison as written -> the name of its pyarrow.compute function.
 OPERATORS = {
@@ -44,13 +45,12 @@ class Rule:
         quoted = len(literal) >= 2 and literal[0] == literal[-1] and literal[0] in "'\""
         if quoted:
             return cls(column, operator, literal[1:-1])
-        try:
+        if _NUMBER.match(literal):
             return cls(column, operator, float(literal))
-        except ValueError:
-            if re.search(r"\s(and|or|&&|\|\|)\s", literal, re.IGNORECASE):
-                raise ValueError(
-                    f"'{text}' is more than one comparison; write one, such as 'rating > 3', and quote a value that has spaces"
-                ) from None
-            if operator in {"==", "!="}:
-                return cls(column, operator, literal)
-            raise ValueError(f"'{text}' orders by '{literal}', which is not a number; quote it to compare text") from None
+        if re.search(r"\s(and|or|&&|\|\|)\s", literal, re.IGNORECASE):
+            raise ValueError(
+                f"'{text}' is more than one comparison; write one, such as 'rating > 3', and quote a value that has spaces"
+            )
+        if operator in {"==", "!="}:
+            return cls(column, operator, literal)
+        raise ValueError(f"'{text}' orders by '{literal}', which is not a number; quote it to compare text")

@@ -49,23 +49,32 @@ class AdaptSpec(Frozen):
     """Training of the M-LLM's transformation layer and prediction layer (BCE, the LLM frozen)."""
 
     layers: tuple[Width, ...] = (512, 256, 128)
-    epochs: int = Field(default=10, ge=1)
+    epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=1024, ge=1)
-    learning_rate: Positive = 1e-3
-    weight_decay: float = Field(default=1e-4, ge=0)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    learning_rate: Positive = 3e-4
+    weight_decay: float = Field(default=1e-2, ge=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     patience: int = Field(default=2, ge=1)
 
 
 class ModelSpec(Frozen):
-    """The collaborative module of the gain and the vanilla network (the paper's default: DCNv2)."""
+    """The collaborative module of the gain and the vanilla network (the paper's default: DCNv2).
+
+    Attributes:
+        name: Which one.
+        embedding: Width of a field's embedding.
+        cross_layers: Of DCNv2.
+        deep: Widths of the deep layers; the last is the high-level representation.
+        structure: `stacked`: the crosses feed the deep layers; `parallel`: both read the embeddings.
+        dropout: In the deep layers, in training.
+    """
 
     name: Literal["dcnv2"] = "dcnv2"
     embedding: Width = 32
     cross_layers: int = Field(default=2, ge=1, le=16)
     deep: tuple[Width, ...] = (256, 128, 64)
     structure: Literal["stacked", "parallel"] = "stacked"
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
 
 
 class DistillSpec(Frozen):
@@ -75,18 +84,21 @@ class DistillSpec(Frozen):
         clid: `sum`: the listwise cross-entropy as CLID's own paper has it; `mean`: the ELEC paper's literal form, divided by N.
         score_weight: Weight of L_score; the paper's is 1.
         alpha: Weight of L_rep.
-        learning_rate: Adam's, decayed linearly to 2% of it.
+        epochs: At most.
+        batch_size: Rows a step; they are also the list of L_score.
+        learning_rate: Adam's, decayed linearly to 2% of it over all epochs.
         embedding_l2: L2 on the embeddings that a batch reads.
+        patience: Epochs without a better validation LogLoss before training stops.
     """
 
-    epochs: int = Field(default=12, ge=1)
-    batch_size: int = Field(default=2048, ge=2)
-    learning_rate: Positive = 5e-3
-    embedding_l2: float = Field(default=1e-4, ge=0)
+    epochs: int = Field(default=3, ge=1)
+    batch_size: int = Field(default=1024, ge=2)
+    learning_rate: Positive = 2e-3
+    embedding_l2: float = Field(default=1e-3, ge=0)
     clid: Literal["sum", "mean"] = "sum"
     score_weight: float = Field(default=1.0, ge=0)
     alpha: float = Field(default=1e-3, ge=0)
-    patience: int = Field(default=3, ge=1)
+    patience: int = Field(default=2, ge=1)
 
 
 class DriftSpec(Frozen):

@@ -14,13 +14,11 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from elec import storage
+from elec.ingest.report import SPLITS
 from elec.progress import Progress
 from elec.spec import DatasetSpec, Entity, FieldSpec, Kind, Spec
 from elec.text.summarise import long_texts, summarise
 from elec.text.template import distinct, render, values
-
-#: The parts of a training frame.
-SPLITS = ("train", "valid", "test")
 
 _ROWS_AT_ONCE = 65_536
 

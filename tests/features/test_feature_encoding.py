@@ -147,13 +147,21 @@ def test_json_values_are_read_as_training_read_them(tmp_path: Path) -> None:
     )
     encoder = fit(tmp_path, spec, city=["7", "8"], age=[1.0, 2.0], tags=[["1", "2"], ["1"]])
     seven = encode(encoder, "city", ["7"]).tolist()
-    for written in ([7], [7.0], pa.array(["7"]).dictionary_encode(), pa.array([7], pa.int16()), pa.array(["7"], pa.large_string())):
+    for written in (
+        [7],
+        [7.0],
+        pa.array(["7"]).dictionary_encode(),
+        pa.array([7], pa.int16()),
+        pa.array(["7"], pa.large_string()),
+    ):
         assert encode(encoder, "city", written).tolist() == seven
     assert encode(encoder, "age", ["1.0", " 2 ", ""]).tolist() == encode(encoder, "age", [1, 2, None]).tolist()
     expected = encode(encoder, "tags", [["1", "2"]]).tolist()
     assert encode(encoder, "tags", ["1| 2|"]).tolist() == expected
     assert encode(encoder, "tags", [[1, 2]]).tolist() == expected
-    mixed = raw_table(encoder.specs, {"user": [1, "1"], "item": [2.0, "x"], "city": [2**70, None], "age": ["3", 4], "tags": ["1|2", ["1", 2]]})
+    mixed = raw_table(
+        encoder.specs, {"user": [1, "1"], "item": [2.0, "x"], "city": [2**70, None], "age": ["3", 4], "tags": ["1|2", ["1", 2]]}
+    )
     assert mixed.to_pydict() == {
         "user": ["1", "1"],
         "item": ["2", "x"],
@@ -240,7 +248,8 @@ def test_saved_and_loaded_encodes_the_same(tmp_path: Path, encoder: FeatureEncod
     encoder.save(tmp_path / "vocabulary")
     loaded = FeatureEncoder.load(tmp_path / "vocabulary")
     table = pa.Table.from_pylist(
-        [{"user": "2", "item": "b", "age": 2.5, "tags": ["b", "q"]}, {"user": "q", "item": None, "age": None, "tags": None}], SCHEMA
+        [{"user": "2", "item": "b", "age": 2.5, "tags": ["b", "q"]}, {"user": "q", "item": None, "age": None, "tags": None}],
+        SCHEMA,
     )
     assert loaded.fields == encoder.fields
     assert (loaded.encode(table) == encoder.encode(table)).all()
@@ -308,7 +317,14 @@ print(encoder.encode(raw_table(encoder.specs, {{"user": [1], "item": ["a"], "age
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.list_(pa.string()), pa.large_list(pa.string()), pa.list_(pa.int64()), pa.list_(pa.large_string()), pa.list_(pa.int8(), 2)]
+    "kind",
+    [
+        pa.list_(pa.string()),
+        pa.large_list(pa.string()),
+        pa.list_(pa.int64()),
+        pa.list_(pa.large_string()),
+        pa.list_(pa.int8(), 2),
+    ],
 )
 def test_lists_of_every_kind_are_read(kind: pa.DataType) -> None:
     field = FieldSpec(name="tags", kind=Kind.MULTIVALUED)

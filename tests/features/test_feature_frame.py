@@ -18,17 +18,14 @@ from elec.progress import Progress
 from elec.spec import Entity
 from elec.spec.run import FeastSpec
 
-AS_OF = moment(1000)
-
 
 class Joined:
     """A Feast project on which many timelines are tried."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, repository: FeatureRepository, store: Any) -> None:
         self.folder = folder
-        self.repository = FeatureRepository(DATASET, folder / "feast", FeastSpec())
-        self.repository.publish(write_ingested(folder / "ingested"), AS_OF)
-        self.store = self.repository.store()
+        self.repository = repository
+        self.store = store
 
     def frame(
         self, users: list[dict[str, Any]], items: list[dict[str, Any]], log: list[dict[str, Any]], chunk_rows: int = 200_000
@@ -51,7 +48,10 @@ class Joined:
 
 @pytest.fixture(scope="module")
 def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
-    yield Joined(tmp_path_factory.mktemp("joined"))
+    folder = tmp_path_factory.mktemp("joined")
+    repository = FeatureRepository(DATASET, folder / "feast", FeastSpec())
+    with repository.published(write_ingested(folder / "ingested"), moment(1000)) as published:
+        yield Joined(folder, repository, published.store)
 
 
 # Few moments, a microsecond apart and around them, so that ties and near misses are common.
@@ -68,15 +68,17 @@ def newest(rows: list[dict[str, Any]], key: str, value: str | None, at: datetime
     """The reference: of the rows of a key that are not later, the newest, of equal ones the last in the file."""
     found = None
     for row in rows:
-        if row[key] == value and row["event_timestamp"] <= at and (
-            found is None or row["event_timestamp"] >= found["event_timestamp"]
+        if (
+            row[key] == value
+            and row["event_timestamp"] <= at
+            and (found is None or row["event_timestamp"] >= found["event_timestamp"])
         ):
             found = row
     return found
 
 
-@given(users=USERS, items=ITEMS, log=LOG, chunk_rows=st.sampled_from([1, 7, 1000]), order=st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(users=USERS, items=ITEMS, log=LOG, chunk_rows=st.sampled_from([6, 1000]), order=st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_feature_from_after_the_event_reaches_a_row(
     joined: Joined, users: list[Any], items: list[Any], log: list[Any], chunk_rows: int, order: Any
 ) -> None:
@@ -86,7 +88,13 @@ def test_no_feature_from_after_the_event_reaches_a_row(
         for number, (key, at, empty) in enumerate(users)
     ]
     item_rows = [
-        {"item_id": key, "event_timestamp": at, "title": f"{number}", "tags": None if empty else [f"{number}", "x"], "price": number}
+        {
+            "item_id": key,
+            "event_timestamp": at,
+            "title": f"{number}",
+            "tags": None if empty else [f"{number}", "x"],
+            "price": number,
+        }
         for number, (key, at, empty) in enumerate(items)
     ]
     log_rows = [

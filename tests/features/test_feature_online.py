@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return spec
 
 
+def publish(repository: FeatureRepository, ingested: Path, as_of: datetime) -> dict[str, str]:
+    with repository.published(ingested, as_of) as published:
+        return published.online
+
+
 def change_city(ingested: Path, city: str) -> None:
     """Another city in u1's newest row, its time as it was."""
     rows = pq.read_table(ingested / "users.parquet").to_pylist()
@@ -78,7 +84,7 @@ def change_city(ingested: Path, city: str) -> None:
 
 def test_look_ups(tmp_path: Path, settings: FeastSpec) -> None:
     ingested = write_ingested(tmp_path / "ingested")
-    FeatureRepository(DATASET, tmp_path / "feast", settings).publish(ingested, moment(100))
+    publish(FeatureRepository(DATASET, tmp_path / "feast", settings), ingested, moment(100))
     features = OnlineFeatures.of_dataset(DATASET, tmp_path / "feast", settings)
     assert features.user("u1") == U1_LAST
     assert features.user("u2") == {"user_id": "u2", "age": None, "city": None}
@@ -100,10 +106,9 @@ def test_online_equals_the_last_row_of_the_frame(tmp_path: Path, settings: Feast
     ingested = write_ingested(tmp_path / "ingested")
     as_of = moment(25)
     repository = FeatureRepository(DATASET, tmp_path / "feast", settings)
-    repository.publish(ingested, as_of)
-    with Progress("join", unit="rows") as progress:
+    with repository.published(ingested, as_of) as published, Progress("join", unit="rows") as progress:
         for split in ("train", "valid", "test"):
-            write_frame(repository.store(), DATASET, ingested / f"{split}.parquet", tmp_path / f"{split}.parquet", progress)
+            write_frame(published.store, DATASET, ingested / f"{split}.parquet", tmp_path / f"{split}.parquet", progress)
     frame = [row for split in ("train", "valid", "test") for row in pq.read_table(tmp_path / f"{split}.parquet").to_pylist()]
     last: dict[str, dict[str, Any]] = {}
     for row in sorted(frame, key=lambda row: row["event_timestamp"]):
@@ -112,8 +117,7 @@ def test_online_equals_the_last_row_of_the_frame(tmp_path: Path, settings: Feast
     features = OnlineFeatures.of_dataset(DATASET, tmp_path / "feast", settings)
     for key, row in last.items():
         answer = features.user(key) if key.startswith("u") else features.items([key]).to_pylist()[0]
-        # Feast's stores do not tell an empty list from none; both are missing.
-        assert answer == {name: row[name] or None for name in answer}, key
+        assert answer == {name: row[name] for name in answer}, key
     # u3 became known after as_of.
     assert features.user("u3")["city"] is None
 
@@ -121,46 +125,46 @@ def test_online_equals_the_last_row_of_the_frame(tmp_path: Path, settings: Feast
 def test_publishing_again_writes_only_what_is_new(tmp_path: Path, settings: FeastSpec) -> None:
     ingested = write_ingested(tmp_path / "ingested")
     repository = FeatureRepository(DATASET, tmp_path / "feast", settings)
-    assert repository.publish(ingested, moment(10)) == {"users": "all", "items": "all"}
+    assert publish(repository, ingested, moment(10)) == {"users": "all", "items": "all"}
     assert OnlineFeatures.of_dataset(DATASET, tmp_path / "feast", settings).user("u1")["city"] == "Bonn"
-    assert repository.publish(ingested, moment(10)) == {"users": "none", "items": "none"}
-    assert repository.publish(ingested, moment(18)) == {"users": "new", "items": "new"}
+    assert publish(repository, ingested, moment(10)) == {"users": "none", "items": "none"}
+    assert publish(repository, ingested, moment(18)) == {"users": "new", "items": "new"}
     features = OnlineFeatures.of_dataset(DATASET, tmp_path / "feast", settings)
     assert features.user("u1") == U1_LAST
     # What serves does not go back in time.
-    assert repository.publish(ingested, moment(12)) == {"users": "none", "items": "none"}
+    assert publish(repository, ingested, moment(12)) == {"users": "none", "items": "none"}
     assert features.user("u1") == U1_LAST
     # A row that was corrected in place is newer for nobody but us.
     change_city(ingested, "Cologne")
-    assert repository.publish(ingested, moment(18)) == {"users": "all", "items": "none"}
+    assert publish(repository, ingested, moment(18)) == {"users": "all", "items": "none"}
     assert features.user("u1")["city"] == "Cologne"
 
 
-def test_a_lost_online_store_is_filled_again(
-    tmp_path: Path, settings: FeastSpec, request: pytest.FixtureRequest
-) -> None:
+def test_a_lost_online_store_is_filled_again(tmp_path: Path, settings: FeastSpec, request: pytest.FixtureRequest) -> None:
     ingested = write_ingested(tmp_path / "ingested")
     repository = FeatureRepository(DATASET, tmp_path / "feast", settings)
-    repository.publish(ingested, moment(100))
+    publish(repository, ingested, moment(100))
     if settings.online_store == "redis":
         request.getfixturevalue("redis_server")[1]()
     else:
         (tmp_path / "feast" / "online_store.db").unlink()
-    assert repository.publish(ingested, moment(100)) == {"users": "all", "items": "all"}
+    assert publish(repository, ingested, moment(100)) == {"users": "all", "items": "all"}
     assert OnlineFeatures.of_dataset(DATASET, tmp_path / "feast", settings).user("u1") == U1_LAST
 
 
 def test_more_keys_than_one_batch_all_arrive(tmp_path: Path) -> None:
     ingested = write_ingested(tmp_path / "ingested")
-    users = [{"user_id": f"n{number}", "event_timestamp": moment(0), "age": float(number), "city": "x"} for number in range(4500)]
+    users = [
+        {"user_id": f"n{number}", "event_timestamp": moment(0), "age": float(number), "city": "x"} for number in range(4500)
+    ]
     write_entities(ingested / "users.parquet", Entity.USER, users)
-    FeatureRepository(DATASET, tmp_path / "feast", FeastSpec()).publish(ingested, moment(100))
+    publish(FeatureRepository(DATASET, tmp_path / "feast", FeastSpec()), ingested, moment(100))
     features = OnlineFeatures.of_dataset(DATASET, tmp_path / "feast", FeastSpec())
     assert [features.user(f"n{number}")["age"] for number in (0, 1999, 2000, 4499)] == [0.0, 1999.0, 2000.0, 4499.0]
 
 
 def test_many_threads_read_one_store(tmp_path: Path, settings: FeastSpec) -> None:
-    FeatureRepository(DATASET, tmp_path / "feast", settings).publish(write_ingested(tmp_path / "ingested"), moment(100))
+    publish(FeatureRepository(DATASET, tmp_path / "feast", settings), write_ingested(tmp_path / "ingested"), moment(100))
     features = OnlineFeatures.of_dataset(DATASET, tmp_path / "feast", settings)
     wrong: list[object] = []
 
@@ -187,7 +191,7 @@ def test_a_redis_that_is_gone_is_said_without_its_password(tmp_path: Path, monke
         port = free.getsockname()[1]
     gone = FeastSpec(online_store="redis", redis=f"127.0.0.1:{port},password=${{TEST_REDIS_PASSWORD}}")
     with pytest.raises(OnlineStoreError, match=f"127.0.0.1:{port}") as error:
-        FeatureRepository(DATASET, tmp_path / "feast", gone).publish(write_ingested(tmp_path / "ingested"), moment(100))
+        publish(FeatureRepository(DATASET, tmp_path / "feast", gone), write_ingested(tmp_path / "ingested"), moment(100))
     assert "s3cret" not in str(error.value)
     # Nothing is half-published: the next run finds no registry.
     assert not (tmp_path / "feast" / "registry.db").exists()
@@ -200,7 +204,7 @@ def test_an_empty_workspace_is_named(tmp_path: Path) -> None:
 
 
 def test_a_field_that_the_service_does_not_offer_is_named(tmp_path: Path) -> None:
-    FeatureRepository(DATASET, tmp_path / "feast", FeastSpec()).publish(write_ingested(tmp_path / "ingested"), moment(100))
+    publish(FeatureRepository(DATASET, tmp_path / "feast", FeastSpec()), write_ingested(tmp_path / "ingested"), moment(100))
     fields = [*DATASET.fields, DATASET.fields[0].model_copy(update={"name": "height"})]
     with pytest.raises(InputError, match="no field height"):
         OnlineFeatures(
@@ -215,7 +219,7 @@ def test_a_field_that_the_service_does_not_offer_is_named(tmp_path: Path) -> Non
 
 
 def test_looking_up_needs_neither_torch_nor_duckdb(tmp_path: Path) -> None:
-    FeatureRepository(DATASET, tmp_path / "feast", FeastSpec()).publish(write_ingested(tmp_path / "ingested"), moment(100))
+    publish(FeatureRepository(DATASET, tmp_path / "feast", FeastSpec()), write_ingested(tmp_path / "ingested"), moment(100))
     program = f"""
 import sys
 for name in ("torch", "duckdb", "ibis", "evidently"):

@@ -23,7 +23,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
     made.close()
 
 
-def _number(text: str) -> float | None | str:
+def _number(text: str) -> float | str | None:
     """The oracle: Python's own reading, less what it takes for a number and nobody else does."""
     stripped = text.strip()
     if stripped == "" or stripped.lower() in NO_NUMBER:
@@ -90,7 +90,7 @@ def test_lists_lose_nothing_but_the_empty() -> None:
     assert to_lists(pa.array([], pa.string()), "|", "f")[0].to_pylist() == []
 
 
-def _times(values: pa.Array, unit: str, database: Sql) -> list[int | None | str]:
+def _times(values: pa.Array, unit: str, database: Sql) -> list[int | str | None]:
     found, missing, bad = to_times(values, unit, "f", database)
     return ["bad" if wrong else None if none else int(value) for value, none, wrong in zip(found, missing, bad, strict=True)]
 

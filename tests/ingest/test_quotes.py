@@ -5,6 +5,7 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,18 @@ def test_a_cell_may_have_many_lines(tmp_path: Path) -> None:
     assert rows == [["x", "long\n" * 150, "z"], ["1", "2", "3"]]
 
 
+@settings(max_examples=100, deadline=None)
+@given(text=st.text('ab",\n', max_size=80), block=st.integers(1, 20))
+def test_where_a_block_ends_leaves_no_trace(text: str, block: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("blocks") / "log.csv"
+    text = "1,2,3\n" + text
+    whole = _read(path, text, [])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elec.ingest.lines._BLOCK_BYTES", block)
+        assert _read(path, text, []) == whole
+    assert len(whole[0]) + len(whole[1]) <= len([line for line in text.split("\n") if line])
+
+
 def test_progress_adds_up_to_the_file(tmp_path: Path) -> None:
     read: list[int] = []
     text = "1,2,3\n" * 5000
@@ -87,4 +100,4 @@ def test_many_broken_quotes_do_not_take_for_ever(tmp_path: Path) -> None:
 def test_the_regular_expression_needs_linear_time() -> None:
     pattern = _Cells(",")._closing_line
     assert pattern.match('""' * 200_000 + "x") is None
-    assert re.match(pattern, 'a"b"",c,"d"') is not None
+    assert re.match(pattern, 'a""b",c,"d"') is not None

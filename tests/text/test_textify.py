@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from elec.spec import Spec
-from elec.text import TextReport, textify
+from elec.text.textify import TextReport, textify
 
 ANN = {"user_id": "1", "age": 30.0, "home_town": "Oslo"}
 BOB = {"user_id": "2", "age": 30.0, "home_town": "Oslo"}

@@ -1,0 +1,256 @@
+"""The real Kubernetes client against an API server on loopback, which plays KServe's controller, too."""
+
+import copy
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from kubernetes.client import ApiClient, Configuration
+
+from elec.deploy import LocalDeployment
+from elec.deploy.apply import Cluster, roll_out
+from elec.deploy.kserve import manifests
+from elec.errors import BlockedError, InputError, RunFailedError
+from elec.runs.workspace import Workspace
+from elec.serving.bundle import Bundle, open_bundle
+from tests.deploy.test_kserve import cluster_spec
+from tests.serving.made import variant
+
+SPEC = cluster_spec()
+
+
+class Api:
+    """Objects by path, as a cluster keeps them."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.looks = 0
+        self.looks_until_ready = 2
+        self.refuse = ""
+        self.failure = ""
+
+    def handle(self, method: str, path: str, query: dict[str, list[str]], body: Any, kind: str) -> tuple[int, Any]:
+        self.calls.append((method, path))
+        if self.refuse and self.refuse in path and method == "PATCH":
+            return 403, {"kind": "Status", "message": f"{self.refuse} is forbidden"}
+        if method == "PATCH":
+            assert kind == "application/apply-patch+yaml"
+            assert query == {"fieldManager": ["elec"], "force": ["true"]}
+            assert path.endswith(
+                f"/namespaces/{body['metadata']['namespace']}/{body['kind'].lower()}s/{body['metadata']['name']}"
+            )
+            generation = self.objects.get(path, {}).get("metadata", {}).get("generation", 0) + 1
+            self.objects[path] = copy.deepcopy(body)
+            self.objects[path]["metadata"]["generation"] = generation
+            self.looks = 0
+            return 200, self.objects[path]
+        if path not in self.objects:
+            return 404, {"kind": "Status", "message": "not found"}
+        if method == "DELETE":
+            return 200, self.objects.pop(path)
+        self.looks += 1
+        return 200, self.objects[path] | {"status": self.status(self.objects[path]["metadata"]["generation"])}
+
+    def status(self, generation: int) -> dict[str, Any]:
+        if self.failure:
+            conditions = [
+                {"type": "PredictorReady", "status": "False", "message": self.failure},
+                {"type": "Ready", "status": "False"},
+            ]
+            return {"conditions": conditions, "observedGeneration": generation}
+        # At first the conditions are still those of the generation before.
+        seen = generation if self.looks > self.looks_until_ready else generation - 1
+        return {"url": self.address, "conditions": [{"type": "Ready", "status": "True"}], "observedGeneration": seen}
+
+    def applied(self, kind: str) -> dict[str, Any] | None:
+        return next((found for path, found in self.objects.items() if f"/{kind}/" in path), None)
+
+
+@contextmanager
+def serving(api: Api) -> Iterator[Cluster]:
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            parsed = urlparse(self.path)
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            kind = self.headers.get("Content-Type", "")
+            status, content = api.handle(self.command, parsed.path, parse_qs(parsed.query), body, kind)
+            data = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_PATCH = do_DELETE = answer
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    configuration = Configuration()
+    configuration.host = f"http://127.0.0.1:{server.server_address[1]}"
+    configuration.retries = False
+    try:
+        yield Cluster(ApiClient(configuration), poll=0.01)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(made: Path) -> Iterator[str]:
+    with LocalDeployment(str(made / "bundle")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def api(address: str) -> Api:
+    return Api(address)
+
+
+@pytest.fixture
+def cluster(api: Api) -> Iterator[Cluster]:
+    with serving(api) as found:
+        yield found
+
+
+class Published(Workspace):
+    """A workspace on disk that says it is on S3, where a cluster would read it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+
+    def bundle(self, bundle_id: str) -> str:
+        return f"s3://elec/{bundle_id}"
+
+
+@pytest.fixture
+def bundle(made: Path) -> Bundle:
+    opened = open_bundle(made / "bundle")
+    return Bundle(f"s3://elec/{opened.manifest.bundle_id}", opened.folder, opened.manifest)
+
+
+def test_applied_waited_for_questioned(cluster: Cluster, api: Api, bundle: Bundle, tmp_path: Path, address: str) -> None:
+    found, smoke = roll_out(cluster, SPEC, bundle, None, Published(tmp_path), "s3://elec/feast", deadline=20)
+    assert found == address
+    assert smoke.golden == 64
+    assert api.looks > api.looks_until_ready, "Ready of the generation before does not count"
+    assert [path.split("/")[-2] for method, path in api.calls if method == "PATCH"] == [
+        "serviceaccounts",
+        "servingruntimes",
+        "inferenceservices",
+    ]
+    service = api.applied("inferenceservices")
+    assert service is not None
+    assert service["spec"]["predictor"]["model"]["storageUri"] == bundle.uri
+
+
+def test_applying_again_changes_what_is_there(cluster: Cluster, api: Api, bundle: Bundle, tmp_path: Path) -> None:
+    for _ in range(2):
+        roll_out(cluster, SPEC, bundle, None, Published(tmp_path), "s3://elec/feast", deadline=20)
+    assert len(api.objects) == 3
+    service = api.applied("inferenceservices")
+    assert service is not None
+    assert service["metadata"]["generation"] == 2
+
+
+def test_a_first_service_that_fails_is_taken_away(cluster: Cluster, api: Api, bundle: Bundle, tmp_path: Path) -> None:
+    api.failure = "0/3 nodes have a GPU"
+    with pytest.raises(BlockedError, match=r"not ready after 0\.2 seconds: PredictorReady: 0/3 nodes have a GPU"):
+        roll_out(cluster, SPEC, bundle, None, Published(tmp_path), "s3://elec/feast", deadline=0.2)
+    assert [path.split("/")[-2] for path in api.objects] == ["serviceaccounts"]
+
+
+@pytest.fixture
+def with_champion(
+    cluster: Cluster, api: Api, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Workspace, str]:
+    """A champion, built by older code, is in service."""
+    workspace = Published(tmp_path)
+    champion = variant(made / "bundle", tmp_path / "champion", code_version="older")
+    content = (tmp_path / "champion" / "manifest.json").read_bytes()
+    monkeypatch.setattr("elec.deploy.apply.storage.read_bytes", lambda uri: content)
+    uri = "s3://elec/the-champion"
+    monkeypatch.setattr(workspace, "bundle", lambda bundle_id: uri)
+    workspace.promote(champion.bundle_id, "run-0")
+    for document in manifests(SPEC, uri, champion.bundle_id, feast_folder="s3://elec/feast", code_version="older"):
+        cluster.apply(document)
+    return workspace, uri
+
+
+def in_service(api: Api) -> tuple[str, str]:
+    service, runtime = api.applied("inferenceservices"), api.applied("servingruntimes")
+    assert service is not None
+    assert runtime is not None
+    return service["spec"]["predictor"]["model"]["storageUri"], runtime["spec"]["containers"][0]["image"].rpartition(":")[2]
+
+
+def test_a_service_that_does_not_get_ready_gives_way_to_the_champion(
+    cluster: Cluster, api: Api, bundle: Bundle, with_champion: tuple[Workspace, str]
+) -> None:
+    workspace, uri = with_champion
+    api.failure = "image not found"
+    with pytest.raises(BlockedError, match="image not found"):
+        roll_out(cluster, SPEC, bundle, None, workspace, "s3://elec/feast", deadline=0.2)
+    assert in_service(api) == (uri, "older")
+
+
+def test_a_service_that_answers_wrongly_gives_way_to_the_champion(
+    cluster: Cluster, api: Api, made: Path, tmp_path: Path, with_champion: tuple[Workspace, str]
+) -> None:
+    workspace, uri = with_champion
+    (tmp_path / "changed").mkdir()
+    other = variant(
+        made / "bundle", tmp_path / "other", as_of="2024-06-01T00:00:00Z", bundle_id="toy-20240601T000000-" + "0" * 12
+    )
+    challenger = Bundle("s3://elec/challenger", tmp_path / "other", other)
+    with pytest.raises(BlockedError, match=r"does not serve toy-20240601.* in time \(it answers: \['toy-20240501"):
+        roll_out(cluster, SPEC, challenger, None, workspace, "s3://elec/feast", deadline=0.5)
+    assert in_service(api) == (uri, "older")
+
+
+def test_what_the_cluster_refuses_is_said_and_undone(
+    cluster: Cluster, api: Api, bundle: Bundle, with_champion: tuple[Workspace, str]
+) -> None:
+    workspace, uri = with_champion
+    apply = cluster.apply
+    refusals = iter([True])
+
+    def once(document: dict[str, Any]) -> None:
+        api.refuse = "inferenceservices" if document["kind"] == "InferenceService" and next(refusals, False) else ""
+        apply(document)
+
+    cluster.apply = once  # type: ignore[method-assign]
+    with pytest.raises(RunFailedError, match=r"refused to apply InferenceService elec \(403 inferenceservices is forbidden\)"):
+        roll_out(cluster, SPEC, bundle, None, workspace, "s3://elec/feast", deadline=5)
+    assert in_service(api) == (uri, "older")
+
+
+def test_manifests_that_would_not_work_are_not_applied(cluster: Cluster, api: Api, bundle: Bundle, tmp_path: Path) -> None:
+    spec = cluster_spec(node_selector={"pool": "not a label!"})
+    with pytest.raises(InputError, match=r"the manifests would not work: .*nodeSelector pool"):
+        roll_out(cluster, spec, bundle, None, Published(tmp_path), "s3://elec/feast", deadline=5)
+    assert api.calls == []
+
+
+def test_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from kubernetes.config import kube_config
+
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    with pytest.raises(InputError, match="there is no cluster to reach"):
+        Cluster.connect()
+    configuration = Configuration()
+    configuration.host, configuration.retries = "http://127.0.0.1:9", False
+    with pytest.raises(RunFailedError, match="the cluster does not answer"):
+        Cluster(ApiClient(configuration)).get(manifests(SPEC, "s3://e/b", "toy", feast_folder="s3://f")[0])

@@ -1,0 +1,77 @@
+"""A workspace on S3: definitions and rows there, values in Redis, nothing downloaded to join."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ingested_folder import DATASET, moment, write_ingested
+
+from elec import storage
+from elec.errors import InputError
+from elec.features.build import build_features
+from elec.features.online import OnlineFeatures
+from elec.spec import Spec
+from elec.spec.run import FeastSpec, RunSpec
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    storage._s3().create_bucket(Bucket="shop")
+    yield "shop"
+    server.stop()
+
+
+@pytest.fixture
+def redis_settings(tmp_path: Path) -> Iterator[FeastSpec]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not on PATH, so a workspace on S3 is not tested")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield FeastSpec(online_store="redis", redis=f"127.0.0.1:{port}")
+        process.terminate()
+
+
+def test_a_workspace_on_s3(tmp_path: Path, bucket: str, redis_settings: FeastSpec) -> None:
+    spec = Spec(dataset=DATASET, run=RunSpec(feast=redis_settings))
+    ingested = write_ingested(tmp_path / "ingested")
+    folder = f"s3://{bucket}/workspace/feast"
+    report = build_features(spec, ingested, tmp_path / "one", feast_folder=folder, as_of=moment(100))
+    assert report.online == {"users": "all", "items": "all"}
+    assert storage.list_files(folder) == [
+        "data/small_shop/items.parquet",
+        "data/small_shop/online.json",
+        "data/small_shop/users.parquet",
+        "feature_store.yaml",
+        "registry.db",
+    ]
+    features = OnlineFeatures.of_dataset(DATASET, folder, redis_settings)
+    assert features.user("u1")["city"] == "Köln"
+    # The registry tells others where the rows are, not where this run had its copy.
+    view = features._store.get_feature_view("users")
+    assert view.batch_source.path == f"{folder}/data/small_shop/users.parquet"
+    again = build_features(spec, ingested, tmp_path / "two", feast_folder=folder, as_of=moment(100))
+    assert again.online == {"users": "none", "items": "none"}
+    with pytest.raises(InputError, match="no feature service"):
+        OnlineFeatures.of_dataset(DATASET, f"s3://{bucket}/elsewhere", redis_settings)
