@@ -1,6 +1,6 @@
 """Deployment: a bundle becomes a running service, on this machine or on KServe, or the champion goes on serving."""
 
-from elec.deploy.deploy import DeployReport, deploy
+from elec.deploy.deployment import DeployReport, deploy
 from elec.deploy.local import LocalDeployment
 from elec.deploy.smoke import SmokeReport, smoke_test
 

@@ -50,8 +50,9 @@ def definitions(dataset: DatasetSpec, data_folder: str) -> list[Any]:
         Entities, sources, views and the service, ready for `FeatureStore.apply`.
 
     Raises:
-        InputError: If a field's name is one that Feast's join uses itself.
+        InputError: If a field's name cannot be used; see `check_names`.
     """
+    check_names(dataset)
     library = feast()
     from feast.types import Array, Float64, String
 
@@ -64,7 +65,6 @@ def definitions(dataset: DatasetSpec, data_folder: str) -> list[Any]:
             described = library.Entity(name=key, join_keys=[key], value_type=library.ValueType.STRING)
             objects.append(described)
             fields = dataset.fields_of(entity)
-            _check_names(fields)
             if not fields:
                 continue
             source = library.FileSource(
@@ -90,10 +90,21 @@ def definitions(dataset: DatasetSpec, data_folder: str) -> list[Any]:
     return objects
 
 
-def _check_names(fields: tuple[FieldSpec, ...]) -> None:
-    for field in fields:
-        if field.name in _JOIN_COLUMNS or field.name.endswith("_y"):
-            raise InputError(
-                f"field '{field.name}': Feast's join uses this name itself (also any that ends in '_y'); rename the column "
-                "with the source's `columns`"
-            )
+def check_names(dataset: DatasetSpec) -> None:
+    """Refuses names that Feast's join, or the SQL under it, would mix up.
+
+    Raises:
+        InputError: If a field of a view is called like a column of the join's own, or two names differ in case only.
+    """
+    way_out = "rename the column with the source's `columns`"
+    seen: dict[str, str] = {}
+    for field in dataset.all_fields:
+        other = seen.setdefault(field.name.casefold(), field.name)
+        if other != field.name:
+            raise InputError(f"field '{field.name}': differs from '{other}' in case only, which SQL does not see; {way_out}")
+    for entity in VIEWS:
+        for field in dataset.fields_of(entity):
+            if field.name in _JOIN_COLUMNS or field.name.endswith("_y"):
+                raise InputError(
+                    f"field '{field.name}': Feast's join uses this name itself (as any that ends in '_y'); {way_out}"
+                )

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from elec import storage
 from elec.features.definitions import VIEWS
 from elec.features.engine import duckdb_connection, quoted
+from elec.features.library import quiet
+from elec.progress import Progress
 from elec.spec import DatasetSpec, Entity
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,18 +60,22 @@ def materialize(store: Any, dataset: DatasetSpec, rows: dict[Entity, Path], stat
     if storage.exists(state_file):
         state = OnlineState.model_validate_json(storage.read_bytes(state_file))
     done = {}
-    for entity, file in rows.items():
-        view = VIEWS[entity]
-        before = state.views.get(view)
-        if before is not None and not _still_there(store, dataset, entity, file):
-            before = None
-        start = _start(before, as_of, _fingerprint(dataset, entity, file, before.as_of) if before is not None else "")
-        done[view] = "none" if start is None else "all" if start == _EPOCH else "new"
-        if start is not None:
-            store.materialize(start, as_of, feature_views=[view])
-            state.views[view] = Written(as_of=as_of, fingerprint=_fingerprint(dataset, entity, file, as_of))
-            # After each view, so that a run that is stopped between two of them does not do the first again.
-            storage.write_bytes(state_file, state.model_dump_json(indent=2).encode())
+    with Progress("write online store", unit="views", total=len(rows)) as progress:
+        for entity, file in rows.items():
+            view = VIEWS[entity]
+            progress.advance(0, note=view)
+            before = state.views.get(view)
+            if before is not None and not _still_there(store, dataset, entity, file):
+                before = None
+            start = _start(before, as_of, _fingerprint(dataset, entity, file, before.as_of) if before is not None else "")
+            done[view] = "none" if start is None else "all" if start == _EPOCH else "new"
+            if start is not None:
+                with quiet():
+                    store.materialize(start, as_of, feature_views=[view])
+                state.views[view] = Written(as_of=as_of, fingerprint=_fingerprint(dataset, entity, file, as_of))
+                # After each view, so that a run that is stopped between two of them does not do the first again.
+                storage.write_bytes(state_file, state.model_dump_json(indent=2).encode())
+            progress.advance(1)
     return done
 
 
@@ -112,7 +118,8 @@ def _still_there(store: Any, dataset: DatasetSpec, entity: Entity, file: Path) -
         ).fetchall()
     if not keys:
         return True
-    answer = store.get_online_features(
-        features=[f"{view}:{name}" for name in names], entity_rows=[{key: found[0]} for found in keys]
-    ).to_dict()
+    with quiet():
+        answer = store.get_online_features(
+            features=[f"{view}:{name}" for name in names], entity_rows=[{key: found[0]} for found in keys]
+        ).to_dict()
     return any(value is not None for name in names for value in answer[name])

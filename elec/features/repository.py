@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from elec import storage
-from elec.features.definitions import VIEWS, data_file, definitions, project_name
+from elec.features.definitions import VIEWS, check_names, data_file, definitions, project_name
 from elec.features.engine import duckdb_connection, quoted
 from elec.features.library import quiet
 from elec.features.materialize import materialize
@@ -76,10 +76,11 @@ class FeatureRepository:
         settings: Of the online store.
 
     Raises:
-        InputError: If the settings do not fit each other or the folder.
+        InputError: If the settings do not fit each other or the folder, or a field's name cannot be used.
     """
 
     def __init__(self, dataset: DatasetSpec, folder: str | Path, settings: FeastSpec) -> None:
+        check_names(dataset)
         self.dataset = dataset
         self.root = feast_root(folder)
         self.settings = settings
@@ -110,14 +111,16 @@ class FeatureRepository:
             if storage.exists(self._registry):
                 registry.write_bytes(storage.read_bytes(self._registry))
             store = self._store(str(registry))
-            with online_store_errors(self.settings), quiet():
-                store.apply(definitions(self.dataset, scratch if on_s3 else self.data_folder))
+            with online_store_errors(self.settings):
+                with quiet():
+                    store.apply(definitions(self.dataset, scratch if on_s3 else self.data_folder))
                 online = materialize(store, self.dataset, rows, storage.join(self.data_folder, "online.json"), as_of)
                 final = registry
                 if on_s3:
                     final = Path(scratch, "final.db")
                     shutil.copyfile(registry, final)
-                    self._store(str(final)).apply(definitions(self.dataset, self.data_folder))
+                    with quiet():
+                        self._store(str(final)).apply(definitions(self.dataset, self.data_folder))
             storage.write_bytes(self._registry, final.read_bytes())
             write_feature_store(self.dataset, self.root, self.settings)
             yield Published(store, online)

@@ -24,8 +24,9 @@ _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _LIKELY = ("::", "\t", ";", ",", "|", " ")
 #: A quoted cell of more lines than this is taken for a stray quote.
 _MAX_CELL_LINES = 200
-#: Of at least so many lines within a cell, all being rows by themselves says that the cell's quote is a stray one.
+#: At least so many lines within a cell, each a row of so many columns by itself, say that the cell's quote is a stray one.
 _TELLING_LINES = 3
+_TELLING_COLUMNS = 4
 _WRONG_WIDTH = "wrong number of columns"
 
 
@@ -186,7 +187,9 @@ class _Cells:
 
     def _all_rows(self, lines: list[str], width: int) -> bool:
         """Whether lines look like rows, not like the inside of a cell; too few to tell do not."""
-        return len(lines) >= _TELLING_LINES and all(len(self.split(line)) == width for line in lines[: 2 * _TELLING_LINES])
+        if width < _TELLING_COLUMNS or len(lines) < _TELLING_LINES:
+            return False
+        return all(len(self.split(line)) == width for line in lines[: 2 * _TELLING_LINES])
 
     def parse(self, file: str, records: list[str], numbers: Int64, names: list[str], marked: bool, encoding: str) -> RawBatch:
         """Cuts records into cells."""

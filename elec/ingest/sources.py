@@ -87,7 +87,7 @@ def open_text(file: SourceFile) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         head = raw.read(4)
         raw.seek(0)
         _refuse_binary(file, head)
-        buffered = io.BufferedReader(cast(Any, _Raw(raw)), buffer_size=1 << 20)
+        buffered = io.BufferedReader(cast(Any, raw), buffer_size=1 << 20)
         if head[:2] == _GZIP:
             with gzip.GzipFile(fileobj=buffered) as plain:
                 yield cast(IO[bytes], plain), raw
@@ -234,18 +234,3 @@ def _similar(path: Path) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
-
-
-class _Raw(io.RawIOBase):
-    """A stored stream as Python's buffered reader wants it; pyarrow's files lack `readinto` on some versions."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        chunk = self._stream.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        return len(chunk)

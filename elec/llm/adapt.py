@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from pydantic import BaseModel, ConfigDict
-from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor
 from torch.nn import functional
 
 from elec import storage
 from elec.errors import RunFailedError
+from elec.evaluation.metrics import auc, logloss
 from elec.llm.device import choose_device
 from elec.llm.mllm import MLLM, MllmConfig, as_tensor, save_mllm, vectors_of
 from elec.llm.rows import read_rows
@@ -190,6 +190,6 @@ def _measured(number: int, train_loss: float, mllm: MLLM, matrix_TH: Tensor, val
     return Epoch(
         epoch=number,
         train_loss=train_loss,
-        valid_logloss=float(log_loss(label, probability)),
-        valid_auc=float(roc_auc_score(label, probability)),
+        valid_logloss=logloss(label, probability),
+        valid_auc=auc(label, probability),
     )

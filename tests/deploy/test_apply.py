@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from elec.deploy.kserve import manifests
 from elec.errors import BlockedError, InputError, RunFailedError
 from elec.runs.workspace import Workspace
 from elec.serving.bundle import Bundle, open_bundle
+from elec.serving.publish import publish_bundle
 from tests.deploy.test_kserve import cluster_spec
 from tests.serving.made import variant
 
@@ -125,24 +127,19 @@ def cluster(api: Api) -> Iterator[Cluster]:
         yield found
 
 
-class Published(Workspace):
-    """A workspace on disk that says it is on S3, where a cluster would read it."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(str(folder))
-
-    def bundle(self, bundle_id: str) -> str:
-        return f"s3://elec/{bundle_id}"
+@pytest.fixture
+def workspace(bucket: str) -> Workspace:
+    return Workspace(bucket)
 
 
 @pytest.fixture
-def bundle(made: Path) -> Bundle:
-    opened = open_bundle(made / "bundle")
-    return Bundle(f"s3://elec/{opened.manifest.bundle_id}", opened.folder, opened.manifest)
+def bundle(made: Path, workspace: Workspace, tmp_path: Path) -> Bundle:
+    """The challenger, as it was published."""
+    return open_bundle(publish_bundle(made / "bundle", workspace), tmp_path / "cache")
 
 
-def test_applied_waited_for_questioned(cluster: Cluster, api: Api, bundle: Bundle, tmp_path: Path, address: str) -> None:
-    found, smoke = roll_out(cluster, SPEC, bundle, None, Published(tmp_path), "s3://elec/feast", deadline=20)
+def test_applied_waited_for_questioned(cluster: Cluster, api: Api, bundle: Bundle, workspace: Workspace, address: str) -> None:
+    found, smoke = roll_out(cluster, SPEC, bundle, None, workspace, "s3://elec/feast", deadline=20)
     assert found == address
     assert smoke.golden == 64
     assert api.looks > api.looks_until_ready, "Ready of the generation before does not count"
@@ -156,37 +153,31 @@ def test_applied_waited_for_questioned(cluster: Cluster, api: Api, bundle: Bundl
     assert service["spec"]["predictor"]["model"]["storageUri"] == bundle.uri
 
 
-def test_applying_again_changes_what_is_there(cluster: Cluster, api: Api, bundle: Bundle, tmp_path: Path) -> None:
+def test_applying_again_changes_what_is_there(cluster: Cluster, api: Api, bundle: Bundle, workspace: Workspace) -> None:
     for _ in range(2):
-        roll_out(cluster, SPEC, bundle, None, Published(tmp_path), "s3://elec/feast", deadline=20)
+        roll_out(cluster, SPEC, bundle, None, workspace, "s3://elec/feast", deadline=20)
     assert len(api.objects) == 3
     service = api.applied("inferenceservices")
     assert service is not None
     assert service["metadata"]["generation"] == 2
 
 
-def test_a_first_service_that_fails_is_taken_away(cluster: Cluster, api: Api, bundle: Bundle, tmp_path: Path) -> None:
+def test_a_first_service_that_fails_is_taken_away(cluster: Cluster, api: Api, bundle: Bundle, workspace: Workspace) -> None:
     api.failure = "0/3 nodes have a GPU"
     with pytest.raises(BlockedError, match=r"not ready after 0\.2 seconds: PredictorReady: 0/3 nodes have a GPU"):
-        roll_out(cluster, SPEC, bundle, None, Published(tmp_path), "s3://elec/feast", deadline=0.2)
+        roll_out(cluster, SPEC, bundle, None, workspace, "s3://elec/feast", deadline=0.2)
     assert [path.split("/")[-2] for path in api.objects] == ["serviceaccounts"]
 
 
 @pytest.fixture
-def with_champion(
-    cluster: Cluster, api: Api, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Workspace, str]:
-    """A champion, built by older code, is in service."""
-    workspace = Published(tmp_path)
-    champion = variant(made / "bundle", tmp_path / "champion", code_version="older")
-    content = (tmp_path / "champion" / "manifest.json").read_bytes()
-    monkeypatch.setattr("elec.deploy.apply.storage.read_bytes", lambda uri: content)
-    uri = "s3://elec/the-champion"
-    monkeypatch.setattr(workspace, "bundle", lambda bundle_id: uri)
-    workspace.promote(champion.bundle_id, "run-0")
-    for document in manifests(SPEC, uri, champion.bundle_id, feast_folder="s3://elec/feast", code_version="older"):
+def champion(cluster: Cluster, made: Path, tmp_path: Path, workspace: Workspace) -> str:
+    """The URI of a champion in service, built by older code."""
+    older = variant(made / "bundle", tmp_path / "champion", as_of=datetime(2024, 4, 1, tzinfo=UTC), code_version="older")
+    uri = publish_bundle(tmp_path / "champion", workspace)
+    workspace.promote(older.bundle_id, "run-0")
+    for document in manifests(SPEC, uri, older.bundle_id, feast_folder="s3://elec/feast", code_version="older"):
         cluster.apply(document)
-    return workspace, uri
+    return uri
 
 
 def in_service(api: Api) -> tuple[str, str]:
@@ -197,33 +188,27 @@ def in_service(api: Api) -> tuple[str, str]:
 
 
 def test_a_service_that_does_not_get_ready_gives_way_to_the_champion(
-    cluster: Cluster, api: Api, bundle: Bundle, with_champion: tuple[Workspace, str]
+    cluster: Cluster, api: Api, bundle: Bundle, workspace: Workspace, champion: str
 ) -> None:
-    workspace, uri = with_champion
     api.failure = "image not found"
     with pytest.raises(BlockedError, match="image not found"):
         roll_out(cluster, SPEC, bundle, None, workspace, "s3://elec/feast", deadline=0.2)
-    assert in_service(api) == (uri, "older")
+    assert in_service(api) == (champion, "older")
 
 
 def test_a_service_that_answers_wrongly_gives_way_to_the_champion(
-    cluster: Cluster, api: Api, made: Path, tmp_path: Path, with_champion: tuple[Workspace, str]
+    cluster: Cluster, api: Api, made: Path, tmp_path: Path, workspace: Workspace, champion: str
 ) -> None:
-    workspace, uri = with_champion
-    (tmp_path / "changed").mkdir()
-    other = variant(
-        made / "bundle", tmp_path / "other", as_of="2024-06-01T00:00:00Z", bundle_id="toy-20240601T000000-" + "0" * 12
-    )
-    challenger = Bundle("s3://elec/challenger", tmp_path / "other", other)
+    variant(made / "bundle", tmp_path / "other", as_of=datetime(2024, 6, 1, tzinfo=UTC))
+    challenger = open_bundle(publish_bundle(tmp_path / "other", workspace), tmp_path / "cache")
     with pytest.raises(BlockedError, match=r"does not serve toy-20240601.* in time \(it answers: \['toy-20240501"):
         roll_out(cluster, SPEC, challenger, None, workspace, "s3://elec/feast", deadline=0.5)
-    assert in_service(api) == (uri, "older")
+    assert in_service(api) == (champion, "older")
 
 
 def test_what_the_cluster_refuses_is_said_and_undone(
-    cluster: Cluster, api: Api, bundle: Bundle, with_champion: tuple[Workspace, str]
+    cluster: Cluster, api: Api, bundle: Bundle, workspace: Workspace, champion: str
 ) -> None:
-    workspace, uri = with_champion
     apply = cluster.apply
     refusals = iter([True])
 
@@ -234,13 +219,15 @@ def test_what_the_cluster_refuses_is_said_and_undone(
     cluster.apply = once  # type: ignore[method-assign]
     with pytest.raises(RunFailedError, match=r"refused to apply InferenceService elec \(403 inferenceservices is forbidden\)"):
         roll_out(cluster, SPEC, bundle, None, workspace, "s3://elec/feast", deadline=5)
-    assert in_service(api) == (uri, "older")
+    assert in_service(api) == (champion, "older")
 
 
-def test_manifests_that_would_not_work_are_not_applied(cluster: Cluster, api: Api, bundle: Bundle, tmp_path: Path) -> None:
+def test_manifests_that_would_not_work_are_not_applied(
+    cluster: Cluster, api: Api, bundle: Bundle, workspace: Workspace
+) -> None:
     spec = cluster_spec(node_selector={"pool": "not a label!"})
     with pytest.raises(InputError, match=r"the manifests would not work: .*nodeSelector pool"):
-        roll_out(cluster, spec, bundle, None, Published(tmp_path), "s3://elec/feast", deadline=5)
+        roll_out(cluster, spec, bundle, None, workspace, "s3://elec/feast", deadline=5)
     assert api.calls == []
 
 

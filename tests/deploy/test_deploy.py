@@ -64,7 +64,7 @@ def test_the_champion_deployed_once_more_is_not_its_own_predecessor(
     made: Path, feast_folder: Path, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server is the one that runs for all tests of this file."""
-    monkeypatch.setattr("elec.deploy.deploy.LocalDeployment", lambda *_: nullcontext(SimpleNamespace(url=url)))
+    monkeypatch.setattr("elec.deploy.deployment.LocalDeployment", lambda *_: nullcontext(SimpleNamespace(url=url)))
     workspace = Workspace(str(tmp_path / "runs"))
     workspace.promote("toy-of-before", "run-0")
     first = deploy(SPEC, made / "bundle", workspace, "run-1", str(feast_folder))

@@ -67,7 +67,7 @@ def test_an_entity_without_fields_has_no_view(spec_file: Path) -> None:
     assert [type(found).__name__ for found in definitions(dataset.model_copy(update={"fields": ()}), "/d")] == ["Entity"] * 2
 
 
-@pytest.mark.parametrize("name", ["rn", "pay_y", "entity_row_id"])
+@pytest.mark.parametrize("name", ["rn", "pay_y", "entity_row_id", "User"])
 def test_a_name_that_the_join_would_lose_is_refused(spec_file: Path, name: str) -> None:
     dataset = load_spec(spec_file).dataset
     field = dataset.fields[0].model_copy(update={"name": name})

@@ -23,7 +23,9 @@ def test_what_csv_writes_is_read_back(data: st.DataObject, width: int, delimiter
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows(rows)
     cutter = _Cells(delimiter)
-    records, numbers, rest = cutter.records(buffer.getvalue().split("\n"), 1, True, width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elec.ingest.delimited._TELLING_LINES", 1000)
+        records, numbers, rest = cutter.records(buffer.getvalue().split("\n"), 1, True, width)
     batch = cutter.parse("f", records, numbers, [str(column) for column in range(width)], False, "utf-8")
     assert rest == []
     assert batch.broken == []
@@ -34,10 +36,12 @@ def test_what_csv_writes_is_read_back(data: st.DataObject, width: int, delimiter
     assert batch.lines.tolist() == starts
 
 
-def _read(path: Path, text: str, read: list[int]) -> tuple[list[list[str | None]], list[tuple[int, str]]]:
+def _read(
+    path: Path, text: str, read: list[int], columns: tuple[str, ...] = ("a", "b", "c")
+) -> tuple[list[list[str | None]], list[tuple[int, str]]]:
     path.write_text(text)
     file = SourceFile(str(path), "csv", len(text))
-    source = Source(path=str(path), header=False, columns=("a", "b", "c"))
+    source = Source(path=str(path), header=False, columns=columns)
     rows, broken = [], []
     for batch in read_delimited(file, source, [], read.append):
         rows += [list(row.values()) for row in batch.table.to_pylist()]
@@ -46,22 +50,21 @@ def _read(path: Path, text: str, read: list[int]) -> tuple[list[list[str | None]
 
 
 def test_a_stray_quote_costs_its_own_line_only(tmp_path: Path) -> None:
-    good = [f"{number},x,y" for number in range(1, 700)]
-    lines = list(good)
-    lines[99] = '100,"x'
-    lines[199] = '200,5" nail,y'
-    lines[250] = '251,13",y'
-    lines[299] = '300,"x,y'
-    lines[399] = '"400,x,y'
-    lines[499] = '500,"a ""b"" c",y'
-    rows, broken = _read(tmp_path / "log.csv", "\n".join(lines), [])
-    assert broken == [(100, '100,"x')]
+    lines = [f"{number},x,y,z" for number in range(1, 700)]
+    lines[99] = '100,"x,y'
+    lines[199] = '200,5" nail,y,z'
+    lines[250] = '251,13",y,z'
+    lines[299] = '300,"x,y,z'
+    lines[399] = '"400,x,y,z'
+    lines[499] = '500,"a ""b"" c",y,z'
+    rows, broken = _read(tmp_path / "log.csv", "\n".join(lines), [], ("a", "b", "c", "d"))
+    assert broken == [(100, '100,"x,y')]
     assert len(rows) == 698
-    assert rows[198] == ["200", '5" nail', "y"]
-    assert rows[249] == ["251", '13"', "y"]
-    assert rows[298] == ["300", '"x', "y"], "a quote that is never closed is an ordinary character"
-    assert rows[398] == ['"400', "x", "y"]
-    assert rows[498] == ["500", 'a "b" c', "y"]
+    assert rows[198] == ["200", '5" nail', "y", "z"]
+    assert rows[249] == ["251", '13"', "y", "z"]
+    assert rows[298] == ["300", '"x', "y", "z"], "a quote that is never closed is an ordinary character"
+    assert rows[398] == ['"400', "x", "y", "z"]
+    assert rows[498] == ["500", 'a "b" c', "y", "z"]
 
 
 def test_a_cell_may_have_many_lines(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Adaptation: it learns what the texts tell, stops in time, and gives the same weights for the same seed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,15 @@ from elec.spec import Spec, parse_spec
 
 SIZE = 8
 TEXTS = 60
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """For networks this small, threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Log(NamedTuple):

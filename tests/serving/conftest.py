@@ -1,9 +1,10 @@
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.serving.made import shared_bundle, shared_feast
+from tests.serving.made import s3_bucket, shared_bundle, shared_feast
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,10 @@ def feast_folder() -> Path:
 def copy(made: Path, tmp_path: Path) -> Path:
     """A copy of the bundle, to be changed."""
     return Path(shutil.copytree(made / "bundle", tmp_path / "bundle"))
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty workspace on S3."""
+    with s3_bucket(monkeypatch) as uri:
+        yield uri

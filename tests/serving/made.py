@@ -4,12 +4,15 @@ import atexit
 import functools
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from elec.features import FeatureEncoder
 from elec.features.frame import frame_schema
@@ -139,8 +142,8 @@ def make_bundle(root: Path, *, seed: int = 0) -> Manifest:
 def variant(bundle: Path, folder: Path, **changes: object) -> Manifest:
     """A copy of a bundle's folder with a manifest that fits its files, and differs as said."""
     shutil.copytree(bundle, folder)
-    before, files = read_manifest(bundle), hashes(folder)
-    content = before.model_dump() | {"files": files, "bundle_id": bundle_id("toy", before.as_of, files)} | changes
+    content = read_manifest(bundle).model_dump() | {"files": hashes(folder)} | changes
+    content["bundle_id"] = bundle_id(content["dataset"], content["as_of"], content["files"])
     (folder / MANIFEST).write_bytes(Manifest.model_validate(content).to_bytes())
     return read_manifest(folder)
 
@@ -161,8 +164,34 @@ def shared_feast() -> Path:
     root = _shared_folder()
     pq.write_table(users_table(), root / "users.parquet")
     pq.write_table(items_table(), root / "items.parquet")
-    FeatureRepository(SPEC.dataset, root / "feast", SPEC.run.feast).publish(root, AS_OF)
-    return root / "feast"
+    with FeatureRepository(SPEC.dataset, root / "feast", SPEC.run.feast).published(root, AS_OF):
+        return root / "feast"
+
+
+@contextmanager
+def s3_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket on a server of one's own, to which this process's environment leads."""
+    import boto3
+    import httpx
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    # Its state is the process's: what an earlier server held is still there.
+    httpx.post(f"http://{host}:{port}/moto-api/reset").raise_for_status()
+    boto3.client("s3").create_bucket(Bucket="elec")
+    try:
+        yield "s3://elec/ws"
+    finally:
+        server.stop()
 
 
 def _shared_folder() -> Path:

@@ -5,11 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
-import httpx
 import pytest
 
 from elec import storage
@@ -120,27 +118,6 @@ def test_kill_in_the_middle_of_publishing_leaves_nothing_half_published(
     # The rerun completes.
     assert files_of(Path(publish_bundle(made / "bundle", workspace))) == files_of(made / "bundle")
     open_bundle(place)
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    # Its state is the process's: what an earlier server held is still there.
-    httpx.post(f"http://{host}:{port}/moto-api/reset").raise_for_status()
-    boto3.client("s3").create_bucket(Bucket="elec")
-    yield "s3://elec/ws"
-    server.stop()
 
 
 def test_s3(made: Path, tmp_path: Path, bucket: str) -> None:
