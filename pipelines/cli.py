@@ -26,6 +26,9 @@ app.add_typer(data_app, name="data")
 app.command()(serve)
 app.command()(score)
 
+#: Of lines in a log, where there is no terminal to ask.
+_LOG_WIDTH = 128
+
 SpecOption = Annotated[str, typer.Option("--spec", help="A YAML file, or the name of a spec that comes with elec.")]
 HostOption = Annotated[str, typer.Option("--host", help="The Kubeflow Pipelines server, such as http://localhost:8888.")]
 WorkspaceOption = Annotated[
@@ -35,7 +38,10 @@ WorkspaceOption = Annotated[
 
 @app.command()
 def run(
-    spec: SpecOption = "movielens-100k",
+    spec: #: Of lines in a log, where there is no terminal to ask.
+_LOG_WIDTH = 128
+
+SpecOption = "movielens-100k",
     as_of: Annotated[
         str, typer.Option(help="The moment the run stands at; nothing later is visible to it. Now, if left out.")
     ] = "",
@@ -52,12 +58,16 @@ def run(
     from pipelines.display import Display
     from pipelines.local import run_locally
 
-    raise typer.Exit(run_locally(load_spec(spec), output=output, as_of=as_of, force=force, display=Display(Console())))
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    raise typer.Exit(run_locally(load_spec(spec), output=output, as_of=as_of, force=force, display=Display(console)))
 
 
 @app.command(name="compile")
 def compile_(
-    spec: SpecOption = "movielens-100k",
+    spec: #: Of lines in a log, where there is no terminal to ask.
+_LOG_WIDTH = 128
+
+SpecOption = "movielens-100k",
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("elec-retraining.yaml"),
     workspace: WorkspaceOption = "s3://elec",
 ) -> None:
@@ -67,7 +77,10 @@ def compile_(
 
 
 @app.command()
-def submit(host: HostOption, spec: SpecOption = "movielens-100k", workspace: WorkspaceOption = "s3://elec") -> None:
+def submit(host: HostOption, spec: #: Of lines in a log, where there is no terminal to ask.
+_LOG_WIDTH = 128
+
+SpecOption = "movielens-100k", workspace: WorkspaceOption = "s3://elec") -> None:
     """Upload the pipeline to a Kubeflow Pipelines server and start a run of it."""
     from pipelines.server import submit as start
 
@@ -82,7 +95,10 @@ def schedule(
     cron: Annotated[
         str, typer.Option(help="Six fields in UTC, seconds first: '0 0 3 * * *' is 03:00 every day.")
     ] = "0 0 3 * * *",
-    spec: SpecOption = "movielens-100k",
+    spec: #: Of lines in a log, where there is no terminal to ask.
+_LOG_WIDTH = 128
+
+SpecOption = "movielens-100k",
     workspace: WorkspaceOption = "s3://elec",
 ) -> None:
     """Upload the pipeline and let it run again and again: one run at a time, no catch-up, a pinned version."""

@@ -18,10 +18,10 @@ _MARKS = {
     "skipped": "[dim]-[/]",
 }
 _NETWORKS = {
-    "vanilla": "vanilla (distilled, serves)",
-    "gain": "gain (teacher, never serves)",
-    "plain": "plain (same network, no teacher)",
-    "champion": "champion in service",
+    "vanilla": "vanilla: distilled, serves",
+    "gain": "gain: the teacher, never serves",
+    "plain": "plain: the same network, no teacher",
+    "champion": "champion: in service",
 }
 
 
@@ -71,7 +71,7 @@ class Display:
             self.console.print(_metrics(summary))
         for topic, found in (("drift", summary.drift), ("gate", summary.gate)):
             if found.verdict is not None:
-                self.console.print(f"[bold]{topic}[/]: {found.verdict} - {'; '.join(found.reasons)}", highlight=False)
+                self.console.print(f"[bold]{topic}[/]: {found.verdict} - {' '.join(found.reasons)}", highlight=False)
         if summary.error:
             self.console.print(f"[red]{summary.status}[/]: {summary.error}", highlight=False)
         if summary.bundle:

@@ -4,7 +4,6 @@ A quoted cell may hold delimiters and line ends. A quote that is never closed, o
 disappear in the cell, is taken for an ordinary character: one stray quote does not swallow the lines after it.
 """
 
-import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -53,9 +52,12 @@ def read_delimited(
         check_columns(file.uri, names, needed, " (from `columns`)")
     rest: list[str] = []
     good = 0
+    marked = False
     for block in read_lines(file, source.encoding, advance):
         lines, first = rest + block.lines, block.first - len(rest)
         rest = []
+        # Sticky: a marked line may wait in `rest`.
+        marked = marked or block.marked
         if names is None:
             filled = next((position for position, line in enumerate(lines) if line), None)
             if filled is None:
@@ -65,7 +67,7 @@ def read_delimited(
         records, numbers, rest = cells.records(lines, first, block.final, len(names))
         if not records:
             continue
-        batch = cells.parse(file.uri, records, numbers, names, block.marked, source.encoding)
+        batch = cells.parse(file.uri, records, numbers, names, marked, source.encoding)
         if good == 0 and len(batch.lines) == 0 and all(row.reason == _WRONG_WIDTH for row in batch.broken):
             raise InputError(_no_row_fits(file, cells, records[0], int(numbers[0]), names))
         good += len(batch.lines)
@@ -125,13 +127,16 @@ class _Cells:
         mark = re.escape(delimiter)
         cell = rf'(?:"(?:[^"]|"")*"(?:[^{mark}"][^{mark}]*)?|[^{mark}"][^{mark}]*|)'
         self._closed = rf"^{cell}(?:{mark}{cell})*$"
+        self._closed_record = re.compile(rf"{cell}(?:{mark}{cell})*\Z")
+        self._cell = re.compile(rf"(?:\A|{mark})({cell})")
         self._closing_line = re.compile(rf'(?:[^"]|"")*"(?:{mark}{cell})*\Z')
+        self._inner_line = re.compile(rf'(?:[^"]|"")*(?:"(?:{mark}{cell})*{mark}"(?:[^"]|"")*)?\Z')
 
     def split(self, record: str) -> list[str]:
-        """The cells of one record."""
-        if not self.quoting:
+        """The cells of one record; of one whose quotes are broken, as if there were no quoting."""
+        if not self.quoting or not self._closed_record.match(record):
             return record.split(self.delimiter)
-        return next(csv.reader(record.splitlines(keepends=True), delimiter=self.delimiter), [""])
+        return [_unquoted(cell) for cell in self._cell.findall(record)]
 
     def records(self, lines: list[str], first: int, final: bool, width: int) -> tuple[list[str], Int64, list[str]]:
         """Joins the lines of quoted cells.
@@ -168,22 +173,30 @@ class _Cells:
                 continue
             limit = min(len(lines), start + _MAX_CELL_LINES)
             # No line before `clear` closes a cell: what was looked at once is not looked at again.
-            clear = self._closing(lines, max(start + 1, clear), limit)
+            clear, closes = self._closing(lines, max(start + 1, clear), limit)
             if clear == len(lines) < start + _MAX_CELL_LINES and not final:
                 return _kept(lines[:start], numbers[:start], keep[:start], lines[start:])
-            if clear < limit and not self._all_rows(lines[start + 1 : clear], width):
+            if closes and not self._all_rows(lines[start + 1 : clear], width):
                 joined = "\n".join(lines[start : clear + 1])
                 if len(self.split(joined)) == width:
                     lines[start], done = joined, clear + 1
                     keep[start + 1 : done] = False
         return _kept(lines, numbers, keep, [])
 
-    def _closing(self, lines: list[str], first: int, limit: int) -> int:
-        """The position of the first line that closes a quoted cell which lines before it opened, or the limit."""
+    def _closing(self, lines: list[str], first: int, limit: int) -> tuple[int, bool]:
+        """Looks for the line that closes a quoted cell which a line before `first` opened.
+
+        Returns:
+            The first line that closes the cell, or that cannot be within one (a closing quote has to be followed by a delimiter
+            or the line's end), or the limit; and whether it closes the cell.
+        """
         for position in range(first, limit):
-            if '"' in lines[position] and self._closing_line.match(lines[position]):
-                return position
-        return max(first, limit)
+            if '"' in lines[position]:
+                if self._closing_line.match(lines[position]):
+                    return position, True
+                if not self._inner_line.match(lines[position]):
+                    return position, False
+        return max(first, limit), False
 
     def _all_rows(self, lines: list[str], width: int) -> bool:
         """Whether lines look like rows, not like the inside of a cell; too few to tell do not."""
@@ -270,6 +283,11 @@ def _kept(
     if keep.all():
         return lines, numbers, rest
     return [lines[i] for i in np.flatnonzero(keep).tolist()], numbers[keep], rest
+
+
+def _unquoted(cell: str) -> str:
+    quoted = re.match(r'"((?:[^"]|"")*)"', cell)
+    return cell if quoted is None else quoted[1].replace('""', '"') + cell[quoted.end() :]
 
 
 def _text(cells: Any) -> Any:

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from elec.errors import ElecError, InputError
+from elec.errors import InputError
 from elec.features.store_config import OnlineStoreError
 from elec.serving.predictor import FeatureLookupError, Predictor
 from elec.serving.protocol import (
@@ -213,7 +213,7 @@ def _answer_errors(app: FastAPI) -> None:
     handlers: list[tuple[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = [
         (FeatureLookupError, lookup_error),
         (OnlineStoreError, lookup_error),
-        (ElecError, request_error),
+        (InputError, request_error),
         (HTTPException, http_error),
         (Exception, unexpected),
     ]

@@ -1,5 +1,6 @@
 """From a bundle's URI to a predictor that is ready, and to a server."""
 
+import contextlib
 import logging
 import socket
 import sys
@@ -66,4 +67,6 @@ def serve_bundle(bundle: str, listener: socket.socket, feast_folder: str = "") -
     def ready() -> None:
         print(f"{predictor.manifest.bundle_id} on http://{shown}:{port} (Ctrl-C stops it)", file=sys.stderr, flush=True)
 
-    serve(predictor, listener, ready=ready)
+    # Ctrl-C is how a server is meant to end, once its requests are answered.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(predictor, listener, ready=ready)

@@ -91,8 +91,8 @@ class DistillSpec(Frozen):
         patience: Epochs without a better validation LogLoss before training stops.
     """
 
-    epochs: int = Field(default=3, ge=1)
-    batch_size: int = Field(default=1024, ge=2)
+    epochs: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=512, ge=2)
     learning_rate: Positive = 2e-3
     embedding_l2: float = Field(default=1e-3, ge=0)
     clid: Literal["sum", "mean"] = "sum"

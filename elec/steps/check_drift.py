@@ -70,9 +70,7 @@ def stop(job: str) -> None:
         BlockedError: Always, with the reasons.
     """
     facts = parse_job(job).folder.records()["check_drift"]["facts"]
-    raise BlockedError(
-        f"the drift check blocked the run: {'; '.join(facts['reasons'])}; look at the drift report, or use --force"
-    )
+    raise BlockedError(f"the drift check blocked the run: {' '.join(facts['reasons'])} Look at drift.html, or use --force")
 
 
 def _decide(job: Job, verdict: str, force: bool) -> str:

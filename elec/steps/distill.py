@@ -21,13 +21,14 @@ def distill(job: str, *, features: str, texts: str, mllm: str, model: str) -> di
     Returns:
         Figures for the pipeline UI.
     """
+    from elec.llm.device import choose_device
     from elec.llm.mllm import load_mllm
     from elec.llm.representations import representations_of
     from elec.training import distill as train
 
     this = parse_job(job)
     with this.step("distill") as record:
-        teacher = load_mllm(Path(mllm))
+        teacher = load_mllm(Path(mllm), device=choose_device())
         known = representations_of(teacher, Path(texts), vector_store(this))
         report = train(this.spec, Path(features), known, Path(model))
         record.facts.update(report.model_dump(mode="json"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from elec.ingest import SPLITS, Ingested, ingest
@@ -42,6 +42,7 @@ FATES = {
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(sorted(FATES)), max_size=40), st.booleans())
+@example(["stray quote", "bytes"], False)
 def test_every_row_is_in_one_count(fates: list[str], drop: bool) -> None:
     lines = [
         FATES[fate][0].format(ts=(START + dt.timedelta(seconds=position)).isoformat()[:19], user=f"x{position}")

@@ -6,17 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elec.ingest.delimited import _Cells, read_delimited
 from elec.ingest.sources import SourceFile
 from elec.spec import Source
 
-cells = st.text('ab",;\n\t é', max_size=5)
+cells = st.text('ab",;\n\t é\x00\x0b\x0c\x85\u2028', max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3000, deadline=None)
 @given(data=st.data(), width=st.integers(2, 4), delimiter=st.sampled_from([",", ";", "\t", "|"]))
 def test_what_csv_writes_is_read_back(data: st.DataObject, width: int, delimiter: str) -> None:
     rows = data.draw(st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1, max_size=6))
@@ -74,8 +74,9 @@ def test_a_cell_may_have_many_lines(tmp_path: Path) -> None:
     assert rows == [["x", "long\n" * 150, "z"], ["1", "2", "3"]]
 
 
-@settings(max_examples=100, deadline=None)
-@given(text=st.text('ab",\n', max_size=80), block=st.integers(1, 20))
+@settings(max_examples=5000, deadline=None)
+@given(text=st.text('ab",\n\x0c\u2028', max_size=80), block=st.integers(1, 20))
+@example(text=',,"\n"a\n"', block=1)
 def test_where_a_block_ends_leaves_no_trace(text: str, block: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("blocks") / "log.csv"
     text = "1,2,3\n" + text
@@ -83,7 +84,14 @@ def test_where_a_block_ends_leaves_no_trace(text: str, block: int, tmp_path_fact
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("elec.ingest.lines._BLOCK_BYTES", block)
         assert _read(path, text, []) == whole
+    # Whatever is in the text, records and rows line up (an assertion of the reader's own).
     assert len(whole[0]) + len(whole[1]) <= len([line for line in text.split("\n") if line])
+
+
+def test_a_cell_may_be_very_long(tmp_path: Path) -> None:
+    long = "x" * 300_000
+    rows, broken = _read(tmp_path / "log.csv", f'1,"{long}\n{long}",3\n', [])
+    assert (rows, broken) == ([["1", f"{long}\n{long}", "3"]], [])
 
 
 def test_progress_adds_up_to_the_file(tmp_path: Path) -> None:
@@ -103,4 +111,6 @@ def test_many_broken_quotes_do_not_take_for_ever(tmp_path: Path) -> None:
 def test_the_regular_expression_needs_linear_time() -> None:
     pattern = _Cells(",")._closing_line
     assert pattern.match('""' * 200_000 + "x") is None
+    inner = _Cells(",")._inner_line
+    assert inner.match('","",' * 100_000 + '"x"y') is None
     assert re.match(pattern, 'a""b",c,"d"') is not None

@@ -28,7 +28,10 @@ class Failing:
         raise self.error
 
 
-def post(predictor: Predictor, path: str, content: bytes, limits: Limits = Limits()) -> httpx.Response:
+DEFAULT = Limits()
+
+
+def post(predictor: Predictor, path: str, content: bytes, limits: Limits = DEFAULT) -> httpx.Response:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(create_app(predictor, limits=limits), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:

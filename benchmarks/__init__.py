@@ -1,0 +1,1 @@
+"""Every figure that the README claims, one runnable script a claim."""
