@@ -126,7 +126,9 @@ def main() -> None:
     result = table(found, seeds)
     print(result)
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    about = f"Code {code_version()}, seeds {seeds[0]}-{seeds[-1]}, {platform.machine()}, CPU. Mean ± sd; paired t-tests over seeds.\n"
+    about = (
+        f"Code {code_version()}, seeds {seeds[0]}-{seeds[-1]}, {platform.machine()}. Mean ± sd; paired t-tests over seeds.\n"
+    )
     chosen.output.write_text(f"# MovieLens-100K\n\n{about}\n{result}\n", encoding="utf-8")
     figures = [
         {"arm": arm, "seed": seed, "network": network, **metrics.model_dump()}

@@ -38,10 +38,7 @@ WorkspaceOption = Annotated[
 
 @app.command()
 def run(
-    spec: #: Of lines in a log, where there is no terminal to ask.
-_LOG_WIDTH = 128
-
-SpecOption = "movielens-100k",
+    spec: SpecOption = "movielens-100k",
     as_of: Annotated[
         str, typer.Option(help="The moment the run stands at; nothing later is visible to it. Now, if left out.")
     ] = "",
@@ -64,10 +61,7 @@ SpecOption = "movielens-100k",
 
 @app.command(name="compile")
 def compile_(
-    spec: #: Of lines in a log, where there is no terminal to ask.
-_LOG_WIDTH = 128
-
-SpecOption = "movielens-100k",
+    spec: SpecOption = "movielens-100k",
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("elec-retraining.yaml"),
     workspace: WorkspaceOption = "s3://elec",
 ) -> None:
@@ -77,10 +71,7 @@ SpecOption = "movielens-100k",
 
 
 @app.command()
-def submit(host: HostOption, spec: #: Of lines in a log, where there is no terminal to ask.
-_LOG_WIDTH = 128
-
-SpecOption = "movielens-100k", workspace: WorkspaceOption = "s3://elec") -> None:
+def submit(host: HostOption, spec: SpecOption = "movielens-100k", workspace: WorkspaceOption = "s3://elec") -> None:
     """Upload the pipeline to a Kubeflow Pipelines server and start a run of it."""
     from pipelines.server import submit as start
 
@@ -95,10 +86,7 @@ def schedule(
     cron: Annotated[
         str, typer.Option(help="Six fields in UTC, seconds first: '0 0 3 * * *' is 03:00 every day.")
     ] = "0 0 3 * * *",
-    spec: #: Of lines in a log, where there is no terminal to ask.
-_LOG_WIDTH = 128
-
-SpecOption = "movielens-100k",
+    spec: SpecOption = "movielens-100k",
     workspace: WorkspaceOption = "s3://elec",
 ) -> None:
     """Upload the pipeline and let it run again and again: one run at a time, no catch-up, a pinned version."""

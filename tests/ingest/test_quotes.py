@@ -16,7 +16,7 @@ from elec.spec import Source
 cells = st.text('ab",;\n\t é\x00\x0b\x0c\x85\u2028', max_size=5)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(data=st.data(), width=st.integers(2, 4), delimiter=st.sampled_from([",", ";", "\t", "|"]))
 def test_what_csv_writes_is_read_back(data: st.DataObject, width: int, delimiter: str) -> None:
     rows = data.draw(st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1, max_size=6))
@@ -74,7 +74,7 @@ def test_a_cell_may_have_many_lines(tmp_path: Path) -> None:
     assert rows == [["x", "long\n" * 150, "z"], ["1", "2", "3"]]
 
 
-@settings(max_examples=5000, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=st.text('ab",\n\x0c\u2028', max_size=80), block=st.integers(1, 20))
 @example(text=',,"\n"a\n"', block=1)
 def test_where_a_block_ends_leaves_no_trace(text: str, block: int, tmp_path_factory: pytest.TempPathFactory) -> None:
