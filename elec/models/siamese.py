@@ -116,7 +116,9 @@ class SiameseNetwork(nn.Module):
             slots_BS: int64 ids.
             llm_BL: The M-LLM's representations.
         """
-        return SiameseOutput(*self.gain(slots_BS, llm_BL), *self.vanilla(slots_BS))
+        # Vanilla first: under one seed its dropout is then that of a vanilla network on its own.
+        vanilla_logit_B, vanilla_representation_BD = self.vanilla(slots_BS)
+        return SiameseOutput(*self.gain(slots_BS, llm_BL), vanilla_logit_B, vanilla_representation_BD)
 
 
 def vanilla_network(fields: Sequence[Field], spec: ModelSpec) -> VanillaNetwork:

@@ -1,7 +1,7 @@
 """Trains the siamese pair with the joint loss, and beside it the same vanilla network without a teacher.
 
-The plain network is the honest rival: same seed, same first weights, same batches, same settings, same early stopping as
-the vanilla network. What the two differ by is what the teacher gave.
+The plain network is the honest rival: same seed, same first weights, same batches, same dropout, same settings, same early
+stopping as the vanilla network. What the two differ by is what the teacher gave.
 """
 
 import time

@@ -78,18 +78,22 @@ def train(
         train_rows: On the training device.
         valid_rows: On the training device.
         settings: Epochs, batch size, patience.
-        seed: Decides the order of the rows.
+        seed: Decides the order of the rows and the dropout; call this inside `seeded`.
         watched: The learner whose validation LogLoss stops the training.
         progress: Advanced by rows.
 
     Raises:
         RunFailedError: If the loss is no longer a number.
     """
+    steps = 0
     for epoch in range(1, settings.epochs + 1):
         sums: dict[str, dict[str, torch.Tensor]] = {name: {} for name in learners}
         for learner in learners.values():
             learner.network.train()
         for batch in shuffled_batches(train_rows, settings.batch_size, seed, epoch):
+            # Each step draws its dropout anew from the seed, so that networks in different trainings drop the same units.
+            torch.manual_seed(seed * 1_000_003 + steps)
+            steps += 1
             loss, terms = step(batch)
             optimiser.step(loss, batch.slots_BS)
             rows = len(batch.label_B)

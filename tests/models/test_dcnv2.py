@@ -43,7 +43,7 @@ def reference(network: VanillaNetwork, slots: np.ndarray, *, parallel: bool) -> 
 @pytest.mark.parametrize("structure", ["stacked", "parallel"])
 def test_equals_the_formulas(structure: str) -> None:
     torch.manual_seed(3)
-    spec = ModelSpec(embedding=4, cross_layers=2, deep=(7, 5), structure=structure)  # type: ignore[arg-type]
+    spec = ModelSpec(embedding=4, cross_layers=2, deep=(7, 5), structure=structure, dropout=0.0)  # type: ignore[arg-type]
     network = vanilla_network(FIELDS, spec).double().eval()
     with torch.no_grad():
         for parameter in network.parameters():

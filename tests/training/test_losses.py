@@ -19,7 +19,7 @@ class Column(NamedTuple):
 
 
 FIELDS = [Column("user", 1, 9), Column("tags", 2, 6, "multivalued")]
-SPEC = ModelSpec(embedding=4, deep=(8, 6))
+SPEC = ModelSpec(embedding=4, deep=(8, 6), dropout=0.0)
 SLOTS = torch.tensor([[3, 3, 4], [4, 5, 0], [5, 3, 0], [8, 1, 0]])
 LABEL = torch.tensor([1.0, 0.0, 1.0, 0.0])
 
