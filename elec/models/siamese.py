@@ -118,7 +118,8 @@ class SiameseNetwork(nn.Module):
         """
         # Vanilla first: under one seed its dropout is then that of a vanilla network on its own.
         vanilla_logit_B, vanilla_representation_BD = self.vanilla(slots_BS)
-        return SiameseOutput(*self.gain(slots_BS, llm_BL), vanilla_logit_B, vanilla_representation_BD)
+        gain_logit_B, gain_representation_BD = self.gain(slots_BS, llm_BL)
+        return SiameseOutput(gain_logit_B, gain_representation_BD, vanilla_logit_B, vanilla_representation_BD)
 
 
 def vanilla_network(fields: Sequence[Field], spec: ModelSpec) -> VanillaNetwork:

@@ -36,7 +36,7 @@ fields:
   - {name: hour, kind: numeric, buckets: 6}
 run:
   adapt: {epochs: 2}
-  distill: {epochs: 3, batch_size: 256}
+  distill: {epochs: 8, batch_size: 256, learning_rate: 0.01}
   gate: {min_auc: 0.5, pcoc: [0.3, 3.0], resamples: 100}
 """
 
@@ -44,7 +44,7 @@ run:
 def write_log(
     folder: Path, *, rows: int = 3000, seed: int = 1, start: datetime | None = None, click_shift: float = 0.0
 ) -> Path:
-    """Writes log.csv, items.csv and shop.yaml; a user likes one topic, which the item's title tells."""
+    """Writes log.csv, items.csv and shop.yaml; topics differ in how liked they are, and users in what they like."""
     draw = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     names = list(TOPICS)
@@ -63,7 +63,7 @@ def write_log(
             moment += timedelta(minutes=draw.uniform(1, 5))
             user = draw.randrange(80)
             item, topic, _price = draw.choice(items)
-            likes = 0.75 if names[user % 4] == topic else 0.2
+            likes = (0.75, 0.55, 0.3, 0.1)[names.index(topic)] + (0.15 if names[user % 4] == topic else 0.0)
             click = int(draw.random() < likes + click_shift)
             table.writerow([moment.isoformat(), f"u{user:02d}", item, "Rome" if user % 3 else "Oslo", moment.hour, click])
     (folder / "shop.yaml").write_text(SPEC)

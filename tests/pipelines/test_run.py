@@ -76,8 +76,9 @@ def test_nothing_temporary_is_left(runs, shop):
 
 def test_the_champion_scores_a_file(runs, shop):
     summary = runs[2]
-    log = (shop.folder / "log.csv").read_text().splitlines()
-    (shop.folder / "some.csv").write_text("\n".join(log[:21]) + "\n")
+    header, *log = (shop.folder / "log.csv").read_text().splitlines()
+    records = [header + ",topic,price", *(f"{row},office,9.5" for row in log[:20])]
+    (shop.folder / "some.csv").write_text("\n".join(records) + "\n")
     done = shop("score", "--bundle", summary["bundle"], "--input", "some.csv", "--output", "scores.csv")
     assert done.returncode == 0, done.stderr
     lines = (shop.folder / "scores.csv").read_text().splitlines()
