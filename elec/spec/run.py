@@ -187,7 +187,7 @@ class ClusterSpec(Frozen):
     """What the pipeline's tasks ask of the cluster.
 
     Attributes:
-        registry: Where the images are, such as `ghcr.example/team`; empty for a bare name.
+        registry: Where the images are, such as `registry.example/team`; empty for a bare name.
         gpus: Of the encoding and training tasks; 0 for CPU.
         node_selector: Labels of the GPU pool.
         toleration: The key of the GPU pool's taint.
