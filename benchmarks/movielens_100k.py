@@ -47,6 +47,7 @@ class ControlStore:
 
     def __init__(self, store: VectorStore, arm: str, seed: int) -> None:
         self.store, self.arm, self.seed = store, arm, seed
+        self.uri = f"{store.uri}-{arm}"
 
     def gather(self, keys: Any) -> np.ndarray:
         """Vectors of N texts, float16 [N, H]: of other texts, or noise of the same size."""

@@ -23,7 +23,7 @@ def check_drift(
         ingested: The ingested rows.
         window: This window's profile and sample, the reference of a later run.
         report: The verdict as a page.
-        metrics: The worst PSI.
+        metrics: Rows, label rate and, if there is a champion, the worst PSI.
 
     Returns:
         `train`, `stop` or `block`.

@@ -82,6 +82,7 @@ def run_locally(spec: Spec, *, output: str, as_of: str, force: bool, display: Di
             as_of=moment.isoformat(),
             force=force,
             artifacts=str(here / "artifacts"),
+            parent=os.getpid(),
         )
         succeeded = _watch(this, folder, here / "run.log", Path(scratch), display)
         summary = _summary(folder)

@@ -9,6 +9,7 @@ import sys
 from pydantic import BaseModel
 
 from elec import storage
+from elec.process import die_with
 from elec.runs import Workspace
 from elec.spec import Spec
 
@@ -22,6 +23,7 @@ class LocalRun(BaseModel):
     as_of: str
     force: bool
     artifacts: str
+    parent: int
 
 
 def main() -> int:
@@ -31,6 +33,7 @@ def main() -> int:
     from pipelines.retraining import retraining_pipeline
 
     this = LocalRun.model_validate_json(sys.stdin.read())
+    die_with(this.parent)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=this.artifacts, raise_on_error=True)
     # A retry replaces a lost pod; here there is none, and a wrong file name would be tried again and again.
     cluster = this.spec.run.cluster.model_copy(update={"retries": 0})

@@ -4,15 +4,11 @@ It imports neither torch nor the command line.
 """
 
 import argparse
-import ctypes
-import os
-import signal
 import socket
 import sys
 
 from elec.errors import ElecError
-
-_PR_SET_PDEATHSIG = 1
+from elec.process import die_with
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,14 +46,6 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument("--fd", type=int, help="a bound socket that the parent process hands over")
     known.add_argument("--parent", type=int, help="process without which this one has no purpose")
     return known
-
-
-def die_with(parent: int) -> None:
-    """Has the kernel kill this process when the one that started it ends, however that ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # It may have ended before the line above.
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

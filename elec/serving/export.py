@@ -21,7 +21,8 @@ from elec.serving.bundle import GOLDEN, MODEL, VOCABULARY, hashes, verify
 from elec.serving.golden import TOLERANCE, Golden
 from elec.serving.manifest import MANIFEST, BundleMetadata, Manifest, bundle_id
 from elec.spec import Spec
-from elec.training.checkpoint import complete_folder, load_network
+from elec.storage import whole_folder
+from elec.training.checkpoint import load_network
 
 #: Records in the golden file.
 GOLDEN_RECORDS = 64
@@ -51,7 +52,7 @@ def build_bundle(spec: Spec, model: Path, features: Path, folder: Path, *, metad
         spec: The data set, and how the run treated it.
         model: Folder of the distillation step.
         features: Folder of the features step: vocabularies, and the test rows for the golden records.
-        folder: The bundle; what was there is replaced.
+        folder: The bundle; nothing may be there yet, and it is complete or absent.
         metadata: What only the run knows.
 
     Returns:
@@ -65,7 +66,7 @@ def build_bundle(spec: Spec, model: Path, features: Path, folder: Path, *, metad
     network = _Probability(load_network(model, "vanilla")).eval()
     records = _golden_records(features / "frame" / "test.parquet", spec)
     slots_NS = encoder.encode(records)
-    with complete_folder(folder) as place:
+    with whole_folder(folder) as place:
         shutil.copytree(features / "vocabulary", place / VOCABULARY)
         export_onnx(network, slots_NS, place / MODEL)
         with torch.inference_mode():

@@ -60,7 +60,8 @@ def check_drift(job: str, *, force: bool, ingested: str, window: str, report: st
         record.facts.update(verdict.model_dump(mode="json"))
         record.facts |= {"decision": decision, "forced": force, "report": "drift.html" if reference is not None else None}
     known = [field.psi for field in verdict.fields.values() if field.psi is not None]
-    return DriftDecision(decision, {"fields": float(len(verdict.fields))} | ({"worst_psi": max(known)} if known else {}))
+    figures = {"rows": float(current.rows), "label_rate": current.label_rate}
+    return DriftDecision(decision, figures | ({"worst_psi": max(known)} if known else {}))
 
 
 def stop(job: str) -> None:

@@ -1,9 +1,6 @@
 """A trained model's folder: weights as safetensors, everything else as JSON. Complete, or not there."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -111,24 +108,3 @@ def load_network(folder: Path, name: Network = "vanilla") -> VanillaNetwork | Ga
         detail = str(error).splitlines()[0]
         raise InputError(f"{path}: does not hold the weights that model.json describes ({detail}); train anew") from None
     return network.eval()
-
-
-@contextmanager
-def complete_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes its final place when the block ends well; otherwise nothing is left of it.
-
-    What was at the final place before is replaced: a rerun of a step repeats its output.
-
-    Args:
-        folder: The final place.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

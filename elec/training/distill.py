@@ -21,7 +21,8 @@ from elec.models import Field, SiameseNetwork, gain_network, vanilla_network
 from elec.progress import Progress
 from elec.spec import Spec
 from elec.spec.run import DistillSpec, ModelSpec
-from elec.training.checkpoint import ModelRecord, complete_folder, field_records, save_weights
+from elec.storage import whole_folder
+from elec.training.checkpoint import ModelRecord, field_records, save_weights
 from elec.training.data import Batch, Rows, load_rows
 from elec.training.loop import Learner, Point, predict, seeded, train
 from elec.training.losses import click_loss, joint_loss
@@ -108,7 +109,7 @@ def distill(
         seed=seed,
         best_epochs=best_epochs,
     )
-    with complete_folder(folder) as written:
+    with whole_folder(folder) as written:
         for name in NETWORKS:
             save_weights(learners[name].network, written / f"{name}.safetensors")
         (written / "model.json").write_text(record.model_dump_json(indent=2), encoding="utf-8")

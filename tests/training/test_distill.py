@@ -17,7 +17,6 @@ from elec.features import FeatureEncoder
 from elec.spec import DatasetSpec, Spec
 from elec.spec.run import DistillSpec, ModelSpec, RunSpec
 from elec.training import distill, load_network, load_record
-from elec.training.checkpoint import complete_folder
 from elec.training.data import load_rows
 
 ROWS = {"train": 1200, "valid": 300, "test": 300}
@@ -198,19 +197,3 @@ def test_divergence_is_said_and_leaves_nothing(features: Path, representations: 
     with pytest.raises(RunFailedError, match=r"lower run\.distill\.learning_rate"):
         distill(spec_of(learning_rate=1e20), features, representations, tmp_path / "model", "cpu")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_is_complete_or_absent(tmp_path: Path) -> None:
-    def write_and_fail() -> None:
-        with complete_folder(tmp_path / "deep" / "model") as folder:
-            (folder / "half").write_text("x")
-            raise OSError("No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        write_and_fail()
-    assert list((tmp_path / "deep").iterdir()) == []
-    for content in ("first", "second"):
-        with complete_folder(tmp_path / "deep" / "model") as folder:
-            (folder / "file").write_text(content)
-    assert (tmp_path / "deep" / "model" / "file").read_text() == "second"
-    assert list((tmp_path / "deep").iterdir()) == [tmp_path / "deep" / "model"]
