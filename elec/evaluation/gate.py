@@ -104,4 +104,4 @@ def _compare(
 
 
 def _shown(interval: Interval) -> str:
-    return f"{interval.estimate:+.4f}, interval {interval.low:+.4f} to {interval.high:+.4f}"
+    return f"{interval.estimate:+z.4f}, interval {interval.low:+z.4f} to {interval.high:+z.4f}"

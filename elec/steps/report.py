@@ -1,5 +1,6 @@
 """The exit handler: whatever happened, the run leaves a summary and a page."""
 
+from elec import storage
 from elec.runs import RunFolder, Workspace
 
 
@@ -20,6 +21,8 @@ def report(workspace: str, run_id: str, *, failure: str = "") -> str:
     folder = RunFolder(Workspace(workspace).run(run_id))
     summary = summarise(folder, failure=failure)
     folder.put("summary.json", summary.model_dump_json(indent=2).encode())
-    page = build_page(summary, folder.records())
+    # The log and the artifacts lie beside the page on a laptop; on a cluster the pipeline UI has them.
+    beside = [name for name in ("run.log", "artifacts/") if storage.exists(storage.join(folder.uri, name))]
+    page = build_page(summary, folder.records(), files=beside)
     folder.put("index.html", page.encode())
     return page

@@ -1,6 +1,6 @@
 """Builds the pages from the run's summary and records."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elec.runs.page.drift import drift_view
@@ -18,12 +18,13 @@ _SMOKE = {
 }
 
 
-def build_page(summary: Summary, records: Mapping[str, Mapping[str, Any]]) -> str:
+def build_page(summary: Summary, records: Mapping[str, Mapping[str, Any]], *, files: Sequence[str] = ()) -> str:
     """Builds a run's page.
 
     Args:
         summary: The run's summary.
         records: What its steps recorded, by name (`RunFolder.records()`); whatever is missing is left out of the page.
+        files: What else of the run's folder is worth a link.
 
     Returns:
         One HTML document that needs nothing else.
@@ -36,6 +37,7 @@ def build_page(summary: Summary, records: Mapping[str, Mapping[str, Any]]) -> st
     return render(
         "index.html",
         summary=summary,
+        files=files,
         badge=badge(summary),
         headline=headline(summary),
         failure=failure(summary, records),

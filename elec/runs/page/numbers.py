@@ -13,7 +13,7 @@ def fixed(value: float | None, digits: int = 4) -> str:
 
 def signed(value: float | None, digits: int = 4) -> str:
     """A difference, with its sign (a true minus)."""
-    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def count(value: float | None) -> str:
