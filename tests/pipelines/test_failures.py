@@ -105,7 +105,7 @@ def test_a_killed_run_leaves_no_champion_and_the_next_one_completes(here):
 def test_drift_blocks_a_broken_window_and_force_trains_all_the_same(here):
     assert here("run", "--spec", "shop.yaml", "--as-of", "2026-03-01").returncode == 0
     champion = (here.folder / "runs/registry/champion.json").read_text()
-    write_log(here.folder, rows=1500, seed=2, click_shift=0.25)
+    write_log(here.folder, rows=1500, seed=2, click_shift=0.5)
     done = here("run", "--spec", "shop.yaml", "--as-of", "2026-03-01")
     assert done.returncode == 1
     blocked = here.summaries()[-1]
