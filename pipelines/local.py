@@ -124,6 +124,9 @@ def _watch(this: LocalRun, folder: RunFolder, log: Path, scratch: Path, display:
             env=environment,
             start_new_session=True,
         )
+    # A closed terminal or a `kill` ends the run as Ctrl-C does: through the except clause below.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _frame: sys.exit(128 + number))
     assert worker.stdin is not None
     worker.stdin.write(this.model_dump_json().encode())
     worker.stdin.close()

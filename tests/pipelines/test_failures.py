@@ -118,3 +118,25 @@ def test_drift_blocks_a_broken_window_and_force_trains_all_the_same(here):
     forced = here("run", "--spec", "shop.yaml", "--as-of", "2026-03-01", "--force")
     assert forced.returncode == 0, forced.stdout + forced.stderr
     assert here.summaries()[-1]["steps"]["evaluate"]["status"] == "done"
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_no_step_goes_on_alone_when_the_command_is_stopped(here, ending):
+    command = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "run", "--spec", "shop.yaml"],
+        cwd=here.folder,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(here.folder.glob("runs/*/steps/build_features.json")):
+        assert command.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    command.send_signal(ending)
+    _, said = command.communicate(timeout=30)
+    assert command.returncode == 128 + ending
+    assert "Traceback" not in said
+    assert subprocess.run(["pgrep", "-f", str(here.folder)], capture_output=True, check=False).returncode == 1
