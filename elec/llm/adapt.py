@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from elec import storage
+from elec.device import choose_device
 from elec.errors import RunFailedError
 from elec.evaluation.metrics import auc, logloss
-from elec.llm.device import choose_device
 from elec.llm.mllm import MLLM, MllmConfig, as_tensor, save_mllm, vectors_of
 from elec.llm.rows import read_rows
 from elec.llm.vector_store import VectorStore

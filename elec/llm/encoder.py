@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from elec.device import choose_device
 from elec.errors import InputError
-from elec.llm.device import choose_device
 from elec.llm.identity import model_folder
 from elec.spec.run import LlmSpec
 

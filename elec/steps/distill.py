@@ -21,7 +21,7 @@ def distill(job: str, *, features: str, texts: str, mllm: str, model: str) -> di
     Returns:
         Figures for the pipeline UI.
     """
-    from elec.llm.device import choose_device
+    from elec.device import choose_device
     from elec.llm.mllm import load_mllm
     from elec.llm.representations import representations_of
     from elec.training import distill as train

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from elec.device import choose_device
 from elec.features import FeatureEncoder
 from elec.models import Field, SiameseNetwork, gain_network, vanilla_network
 from elec.progress import Progress
@@ -85,7 +86,7 @@ def distill(
         InputError: If the features folder is not complete.
         RunFailedError: If the training diverges.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = choose_device(device or "auto")
     settings, seed = spec.run.distill, spec.run.seed
     fields = FeatureEncoder.load(features / "vocabulary").fields
     rows = {

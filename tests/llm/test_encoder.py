@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from elec.device import choose_device
 from elec.errors import InputError
-from elec.llm.device import choose_device
 from elec.llm.encoder import Encoder
 from elec.llm.identity import model_folder
 from elec.spec.run import LlmSpec
