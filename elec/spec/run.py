@@ -5,100 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from elec.spec.dataset import Frozen
+from elec.spec.learning import AdaptSpec, DistillSpec, LlmSpec, ModelSpec, Positive, StudentSpec, TextSpec, TrainingSpec
 
-Positive = Annotated[float, Field(gt=0)]
-Width = Annotated[int, Field(ge=1, le=8192)]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 SecretKey = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[-._A-Za-z0-9]+$")]
-
-
-class TextSpec(Frozen):
-    """What the LLM reads.
-
-    Attributes:
-        per: `entity`: one text of the user and one of the item, encoded once each; `sample`: one text of the whole
-            record, as in the paper.
-        summarise_above: Text fields of more words than this become tags.
-        tags: How many tags.
-    """
-
-    per: Literal["entity", "sample"] = "entity"
-    summarise_above: int = Field(default=48, ge=8)
-    tags: int = Field(default=8, ge=1, le=32)
-
-
-class LlmSpec(Frozen):
-    """The frozen language model.
-
-    Attributes:
-        name: `all-MiniLM-L6-v2` (from its package), or the folder of a Hugging Face model.
-        max_tokens: Longer texts are cut.
-        batch_size: Texts a forward pass.
-        shards: Parallel encoding tasks at most.
-        shard_size: A shard is opened for this many new texts.
-    """
-
-    name: str = "all-MiniLM-L6-v2"
-    max_tokens: int = Field(default=128, ge=8, le=8192)
-    batch_size: int = Field(default=64, ge=1)
-    shards: int = Field(default=2, ge=1, le=256)
-    shard_size: int = Field(default=1000, ge=1)
-
-
-class AdaptSpec(Frozen):
-    """Training of the M-LLM's transformation layer and prediction layer (BCE, the LLM frozen)."""
-
-    layers: tuple[Width, ...] = (512, 256, 128)
-    epochs: int = Field(default=8, ge=1)
-    batch_size: int = Field(default=1024, ge=1)
-    learning_rate: Positive = 3e-4
-    weight_decay: float = Field(default=1e-2, ge=0)
-    dropout: float = Field(default=0.3, ge=0, lt=1)
-    patience: int = Field(default=2, ge=1)
-
-
-class ModelSpec(Frozen):
-    """The collaborative module of the gain and the vanilla network (the paper's default: DCNv2).
-
-    Attributes:
-        name: Which one.
-        embedding: Width of a field's embedding.
-        cross_layers: Of DCNv2.
-        deep: Widths of the deep layers; the last is the high-level representation.
-        structure: `stacked`: the crosses feed the deep layers; `parallel`: both read the embeddings.
-        dropout: In the deep layers, in training.
-    """
-
-    name: Literal["dcnv2"] = "dcnv2"
-    embedding: Width = 32
-    cross_layers: int = Field(default=2, ge=1, le=16)
-    deep: tuple[Width, ...] = (256, 128, 64)
-    structure: Literal["stacked", "parallel"] = "stacked"
-    dropout: float = Field(default=0.3, ge=0, lt=1)
-
-
-class DistillSpec(Frozen):
-    """Joint training of gain and vanilla: L = L_gain + L_van + L_score + alpha * L_rep (Eq. 5).
-
-    Attributes:
-        clid: `sum`: the listwise cross-entropy as CLID's own paper has it; `mean`: the ELEC paper's literal form, divided by N.
-        score_weight: Weight of L_score; the paper's is 1.
-        alpha: Weight of L_rep.
-        epochs: At most.
-        batch_size: Rows a step; they are also the list of L_score.
-        learning_rate: Adam's, decayed linearly to 2% of it over all epochs.
-        embedding_l2: L2 on the embeddings that a batch reads.
-        patience: Epochs without a better validation LogLoss before training stops.
-    """
-
-    epochs: int = Field(default=8, ge=1)
-    batch_size: int = Field(default=512, ge=2)
-    learning_rate: Positive = 2e-3
-    embedding_l2: float = Field(default=1e-3, ge=0)
-    clid: Literal["sum", "mean"] = "sum"
-    score_weight: float = Field(default=1.0, ge=0)
-    alpha: float = Field(default=1e-3, ge=0)
-    patience: int = Field(default=2, ge=1)
 
 
 class DriftSpec(Frozen):
@@ -189,6 +99,9 @@ class ClusterSpec(Frozen):
     Attributes:
         registry: Where the images are, such as `registry.example/team`; empty for a bare name.
         gpus: Of the encoding and training tasks; 0 for CPU.
+        nodes: The networks are trained on this many nodes together, each with `gpus`, `cpu` and `memory`; 1 trains in the
+            task's own pod, more need Kubeflow Trainer and a workspace on S3.
+        training_runtime: Kubeflow Trainer's ClusterTrainingRuntime for more nodes than one.
         node_selector: Labels of the GPU pool.
         toleration: The key of the GPU pool's taint.
         s3_secret: Name of the secret with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; empty for none.
@@ -202,6 +115,8 @@ class ClusterSpec(Frozen):
 
     registry: str = ""
     gpus: int = Field(default=1, ge=0, le=8)
+    nodes: int = Field(default=1, ge=1, le=64)
+    training_runtime: Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")] = "torch-distributed"
     node_selector: dict[str, str] = Field(default_factory=lambda: {"nvidia.com/gpu.present": "true"})
     toleration: str = "nvidia.com/gpu"
     s3_secret: str = ""
@@ -226,7 +141,9 @@ class RunSpec(Frozen):
     llm: LlmSpec = LlmSpec()
     adapt: AdaptSpec = AdaptSpec()
     model: ModelSpec = ModelSpec()
+    training: TrainingSpec = TrainingSpec()
     distill: DistillSpec = DistillSpec()
+    student: StudentSpec = StudentSpec()
     drift: DriftSpec = DriftSpec()
     gate: GateSpec = GateSpec()
     feast: FeastSpec = FeastSpec()
