@@ -5,27 +5,27 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from elec.models.embedding import Embedding
-from elec.models.interface import CollaborativeModule, Field
+from elec.models.field import Field
+from elec.models.interface import CollaborativeModule, ModuleOutput
+from elec.models.linear import linear
 from elec.models.mlp import mlp
-from elec.spec.run import ModelSpec
+from elec.spec.learning import ModelSpec
 
 
 class CrossNetwork(nn.Module):
-    """Full-rank cross layers: x_{l+1} = x_0 * (W_l x_l + b_l) + x_l (Eq. 1 of the DCNv2 paper).
+    """Cross layers: x_{l+1} = x_0 * (W_l x_l + b_l) + x_l (Eq. 1 of the DCNv2 paper).
+
+    With a rank, W_l = U_l V_l^T, both of that many columns (its low-rank form).
 
     Args:
         size: Width of x.
         layers: How many.
+        rank: Of the matrices; full when left out.
     """
 
-    def __init__(self, size: int, layers: int) -> None:
+    def __init__(self, size: int, layers: int, rank: int | None = None) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(size, size) for _ in range(layers))
-        for layer in self.layers:
-            assert isinstance(layer, nn.Linear)
-            nn.init.xavier_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(_cross_matrix(size, rank) for _ in range(layers))
 
     def forward(self, x0_BD: torch.Tensor) -> torch.Tensor:
         """Crosses x_0 with itself, once a layer; the shape stays."""
@@ -43,27 +43,34 @@ class DCNv2(CollaborativeModule):
     Args:
         fields: The encoded fields.
         spec: Its sizes.
+        vector_size: Dimensions of the text vectors; 0 for none.
     """
 
-    def __init__(self, fields: Sequence[Field], spec: ModelSpec) -> None:
-        super().__init__()
-        self.embedding = Embedding(fields, spec.embedding)
-        self.cross = CrossNetwork(self.embedding.output_size, spec.cross_layers)
-        self.deep = mlp(self.embedding.output_size, spec.deep, spec.dropout)
+    def __init__(self, fields: Sequence[Field], spec: ModelSpec, vector_size: int = 0) -> None:
+        super().__init__(fields, spec.embedding, vector_size)
+        size = self.fields_count * spec.embedding
+        self.cross = CrossNetwork(size, spec.cross_layers, spec.cross_rank)
+        self.deep = mlp(size, spec.deep, spec.dropout)
         self.parallel = spec.structure == "parallel"
-        deep_size = spec.deep[-1] if spec.deep else self.embedding.output_size
-        self._representation_size = deep_size + (self.embedding.output_size if self.parallel else 0)
+        deep_size = spec.deep[-1] if spec.deep else size
+        self._representation_size = deep_size + (size if self.parallel else 0)
 
     @property
     def representation_size(self) -> int:
         """Width of the last deep layer, with the crosses' beside it when parallel."""
         return self._representation_size
 
-    def forward(self, slots_BS: torch.Tensor) -> torch.Tensor:
-        """Turns ids_BS into representation_BD."""
-        x0_BD = self.embedding(slots_BS)
+    def interact(self, x_BFE: torch.Tensor) -> ModuleOutput:
+        """Turns the fields' vectors into the representation."""
+        x0_BD = x_BFE.flatten(start_dim=1)
         crossed_BD = self.cross(x0_BD)
         if self.parallel:
-            return torch.cat([crossed_BD, self.deep(x0_BD)], dim=1)
-        representation_BD: torch.Tensor = self.deep(crossed_BD)
-        return representation_BD
+            return ModuleOutput(torch.cat([crossed_BD, self.deep(x0_BD)], dim=1), None)
+        return ModuleOutput(self.deep(crossed_BD), None)
+
+
+def _cross_matrix(size: int, rank: int | None) -> nn.Module:
+    if rank is None:
+        return linear(size, size)
+    # V_l^T x_l has no bias of its own.
+    return nn.Sequential(linear(size, rank, bias=False), linear(rank, size))

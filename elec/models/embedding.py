@@ -1,25 +1,46 @@
 """One embedding table for all fields, with an offset a field."""
 
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from elec.models.interface import Field
+from elec.models.field import Field
+from elec.models.pooling import FieldPooling
 
-_PADDING = 0
 _INITIAL_DEVIATION = 0.01
+
+
+class Captured(NamedTuple):
+    """What one forward pass read of the table.
+
+    Attributes:
+        rows_BS: int64, the table's rows.
+        vectors_BSE: Their values: a leaf, so that `vectors_BSE.grad` is theirs after the backward pass.
+    """
+
+    rows_BS: torch.Tensor
+    vectors_BSE: torch.Tensor
 
 
 class Embedding(nn.Module):
     """Looks up all fields in one table and pools multi-valued ones by the mean over their values.
 
-    One table instead of one a field: a single gather, a single gradient, a single optimiser step. A padding id never
-    contributes: it is masked out of the mean, so its row is neither read into a result nor given a gradient.
+    One table instead of one a field: a single gather, a single gradient, a single optimiser step.
+
+    Ordinarily the gradient is that of `table.weight`, as large as the table. With `captures` on, a forward pass in training
+    cuts the graph at the rows that it reads and appends them to `captured`; who steps the table clears that list.
 
     Args:
         fields: The encoded fields, in the order of their slots.
         size: Width E of an embedding.
+
+    Attributes:
+        captures: Whether passes in training are captured.
+        captured: The passes since it was cleared last.
     """
 
     offset_S: torch.Tensor
@@ -28,22 +49,15 @@ class Embedding(nn.Module):
         super().__init__()
         if not fields:
             raise ValueError("an embedding needs at least one field")
-        self.size = size
-        self.fields_count = len(fields)
-        self._groups = _groups([field.width for field in fields])
-        starts, rows = [], 0
-        for field in fields:
-            starts.extend([rows] * field.width)
-            rows += field.size
+        self.captures = False
+        self.captured: list[Captured] = []
+        *starts, rows = accumulate((field.size for field in fields), initial=0)
+        offsets = [start for start, field in zip(starts, fields, strict=True) for _ in range(field.width)]
         # The offsets follow from the fields; a checkpoint does not repeat them.
-        self.register_buffer("offset_S", torch.tensor(starts, dtype=torch.int64), persistent=False)
+        self.register_buffer("offset_S", torch.tensor(offsets, dtype=torch.int64), persistent=False)
         self.table = nn.Embedding(rows, size)
         nn.init.normal_(self.table.weight, std=_INITIAL_DEVIATION)
-
-    @property
-    def output_size(self) -> int:
-        """Width F*E of the output."""
-        return self.fields_count * self.size
+        self.pooling = FieldPooling([field.width for field in fields])
 
     def rows(self, slots_BS: torch.Tensor) -> torch.Tensor:
         """The table's rows that the slots name.
@@ -63,29 +77,13 @@ class Embedding(nn.Module):
             slots_BS: int64 ids.
 
         Returns:
-            x_BD with D = fields x E.
+            x_BFE, a vector a field.
         """
-        vectors_BSE = self.table(self.rows(slots_BS))
-        parts = []
-        for start, width, pooled in self._groups:
-            part = vectors_BSE[:, start : start + width]
-            if pooled:
-                real_BW1 = (slots_BS[:, start : start + width] != _PADDING).unsqueeze(-1).to(part.dtype)
-                # The encoder fills at least one slot; the clamp keeps an all-padding row at zero instead of NaN.
-                part = (part * real_BW1).sum(dim=1) / real_BW1.sum(dim=1).clamp(min=1.0)
-            parts.append(part.flatten(start_dim=1))
-        return torch.cat(parts, dim=1)
-
-
-def _groups(widths: Sequence[int]) -> list[tuple[int, int, bool]]:
-    """Slices of slots as (start, width, pooled): a run of single-valued fields is one slice, a multi-valued field another."""
-    groups: list[tuple[int, int, bool]] = []
-    start = 0
-    for width in widths:
-        if width == 1 and groups and not groups[-1][2]:
-            first, length, _ = groups[-1]
-            groups[-1] = (first, length + 1, False)
+        rows_BS = self.rows(slots_BS)
+        if self.captures and self.training and torch.is_grad_enabled():
+            vectors_BSE = functional.embedding(rows_BS, self.table.weight.detach()).requires_grad_()
+            self.captured.append(Captured(rows_BS, vectors_BSE))
         else:
-            groups.append((start, width, width > 1))
-        start += width
-    return groups
+            vectors_BSE = self.table(rows_BS)
+        x_BFE: torch.Tensor = self.pooling(vectors_BSE, slots_BS)
+        return x_BFE

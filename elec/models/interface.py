@@ -1,41 +1,48 @@
-"""What the networks share: the fields they read, and what a collaborative module has to give."""
+"""What a collaborative module has to give, and what all of them do alike: turning a row into one vector a field."""
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from elec.models.embedding import Embedding
+from elec.models.field import Field
+from elec.models.text_vectors import PSEUDO_FIELDS, TextVectors
 
-class Field(Protocol):
-    """One encoded field, as the feature encoder describes it.
 
-    Its ids are its own: 0 pads unused slots of a multi-valued field, 1 is missing, 2 out of vocabulary, 3 and up are values.
+class ModuleOutput(NamedTuple):
+    """What a collaborative module says of a batch.
+
+    Attributes:
+        representation_BD: The high-level representation, for the prediction layer.
+        wide_B: A logit that bypasses the prediction layer; None for a module that has none.
     """
 
-    @property
-    def name(self) -> str:
-        """The column."""
-
-    @property
-    def width(self) -> int:
-        """Id slots in an encoded row."""
-
-    @property
-    def size(self) -> int:
-        """Number of ids, the three special ones included."""
-
-    @property
-    def kind(self) -> str:
-        """`categorical`, `numeric` or `multivalued`."""
+    representation_BD: torch.Tensor
+    wide_B: torch.Tensor | None
 
 
 class CollaborativeModule(nn.Module, ABC):
     """The tabular half of a network: ids in, high-level representation out.
 
     The prediction layer is not part of it: the vanilla network puts one on the representation itself, the gain network on
-    the representation joined with the M-LLM's.
+    the representation joined with the M-LLM's. The table is not part of `interact`, which can be compiled and run in
+    bfloat16 by itself.
+
+    Args:
+        fields: The encoded fields, in the order of their slots.
+        size: Width E of a field's embedding.
+        vector_size: Dimensions V of the text vectors; 0 for a module that reads none.
     """
+
+    def __init__(self, fields: Sequence[Field], size: int, vector_size: int = 0) -> None:
+        super().__init__()
+        self.embedding = Embedding(fields, size)
+        self.text_vectors = TextVectors(vector_size, size) if vector_size else None
+        #: F, the pseudo-fields included.
+        self.fields_count = len(fields) + (PSEUDO_FIELDS if vector_size else 0)
 
     @property
     @abstractmethod
@@ -43,12 +50,24 @@ class CollaborativeModule(nn.Module, ABC):
         """Width D of the representation."""
 
     @abstractmethod
-    def forward(self, slots_BS: torch.Tensor) -> torch.Tensor:
-        """Turns ids into representations.
+    def interact(self, x_BFE: torch.Tensor) -> ModuleOutput:
+        """Turns the fields' vectors into the representation: all that is dense."""
+
+    def forward(self, slots_BS: torch.Tensor, vectors_B2V: torch.Tensor | None = None) -> ModuleOutput:
+        """Turns ids, and text vectors where the module reads them, into the representation.
 
         Args:
             slots_BS: int64 ids, the slots of all fields side by side.
+            vectors_B2V: float32, the user's and the item's text vector; zeros where unknown.
 
         Returns:
-            representation_BD, float32.
+            The representation, in the type of the table.
         """
+        x_BFE = self.embedding(slots_BS)
+        if (vectors_B2V is None) != (self.text_vectors is None):
+            raise ValueError("text vectors go to a module made with their size, and to no other")
+        if vectors_B2V is not None and self.text_vectors is not None:
+            x_BFE = torch.cat([x_BFE, self.text_vectors(vectors_B2V)], dim=1)
+        output = self.interact(x_BFE)
+        # Where `interact` runs in bfloat16, what follows (the prediction layer, the losses) still computes in float32.
+        return output._replace(representation_BD=output.representation_BD.to(x_BFE.dtype))

@@ -5,6 +5,9 @@ from itertools import pairwise
 
 from torch import nn
 
+from elec.models.dropout import Dropout
+from elec.models.linear import linear
+
 
 def mlp(size: int, layers: Sequence[int], dropout: float) -> nn.Sequential:
     """Linear layers with ReLU, and dropout after each.
@@ -16,10 +19,7 @@ def mlp(size: int, layers: Sequence[int], dropout: float) -> nn.Sequential:
     """
     stack: list[nn.Module] = []
     for before, after in pairwise([size, *layers]):
-        linear = nn.Linear(before, after)
-        nn.init.xavier_normal_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        stack += [linear, nn.ReLU()]
+        stack += [linear(before, after), nn.ReLU()]
         if dropout > 0:
-            stack.append(nn.Dropout(dropout))
+            stack.append(Dropout(dropout))
     return nn.Sequential(*stack)

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from elec.models.interface import CollaborativeModule, Field
+from elec.models.field import Field
+from elec.models.interface import CollaborativeModule
+from elec.models.linear import linear
 from elec.models.registry import collaborative_module
-from elec.spec.run import ModelSpec
+from elec.spec.learning import ModelSpec
 
 
 class SiameseOutput(NamedTuple):
@@ -34,24 +36,25 @@ class VanillaNetwork(nn.Module):
     def __init__(self, module: CollaborativeModule) -> None:
         super().__init__()
         self.module = module
-        self.prediction = _prediction_layer(module.representation_size)
+        self.prediction = linear(module.representation_size, 1)
 
     @property
     def representation_size(self) -> int:
         """Width of the high-level representation."""
         return self.module.representation_size
 
-    def forward(self, slots_BS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, slots_BS: torch.Tensor, vectors_B2V: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores encoded rows.
 
         Args:
             slots_BS: int64 ids.
+            vectors_B2V: The user's and the item's text vector, float32, for a network that reads them.
 
         Returns:
             logit_B and representation_BD.
         """
-        representation_BD = self.module(slots_BS)
-        return self.prediction(representation_BD).squeeze(1), representation_BD
+        representation_BD, wide_B = self.module(slots_BS, vectors_B2V)
+        return _logit(self.prediction(representation_BD), wide_B), representation_BD
 
 
 class GainNetwork(nn.Module):
@@ -66,29 +69,30 @@ class GainNetwork(nn.Module):
         super().__init__()
         size = module.representation_size
         self.module = module
-        self.aggregation = nn.Linear(size + llm_size, size)
-        nn.init.xavier_normal_(self.aggregation.weight)
-        nn.init.zeros_(self.aggregation.bias)
-        self.prediction = _prediction_layer(size)
+        self.aggregation = linear(size + llm_size, size)
+        self.prediction = linear(size, 1)
 
     @property
     def representation_size(self) -> int:
         """Width of the high-level representation; the vanilla network's."""
         return self.module.representation_size
 
-    def forward(self, slots_BS: torch.Tensor, llm_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, slots_BS: torch.Tensor, llm_BL: torch.Tensor, vectors_B2V: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores encoded rows with what the M-LLM knows of them.
 
         Args:
             slots_BS: int64 ids.
             llm_BL: The M-LLM's representations, float32.
+            vectors_B2V: The user's and the item's text vector, float32, for a network that reads them.
 
         Returns:
             logit_B and representation_BD.
         """
-        joined = torch.cat([self.module(slots_BS), llm_BL.detach()], dim=1)
-        representation_BD = torch.relu(self.aggregation(joined))
-        return self.prediction(representation_BD).squeeze(1), representation_BD
+        tabular_BD, wide_B = self.module(slots_BS, vectors_B2V)
+        representation_BD = torch.relu(self.aggregation(torch.cat([tabular_BD, llm_BL.detach()], dim=1)))
+        return _logit(self.prediction(representation_BD), wide_B), representation_BD
 
 
 class SiameseNetwork(nn.Module):
@@ -109,42 +113,43 @@ class SiameseNetwork(nn.Module):
         self.gain = gain
         self.vanilla = vanilla
 
-    def forward(self, slots_BS: torch.Tensor, llm_BL: torch.Tensor) -> SiameseOutput:
+    def forward(self, slots_BS: torch.Tensor, llm_BL: torch.Tensor, vectors_B2V: torch.Tensor | None = None) -> SiameseOutput:
         """Scores encoded rows with both networks.
 
         Args:
             slots_BS: int64 ids.
             llm_BL: The M-LLM's representations.
+            vectors_B2V: The text vectors, for networks that both read them.
         """
         # Vanilla first: under one seed its dropout is then that of a vanilla network on its own.
-        vanilla_logit_B, vanilla_representation_BD = self.vanilla(slots_BS)
-        gain_logit_B, gain_representation_BD = self.gain(slots_BS, llm_BL)
+        vanilla_logit_B, vanilla_representation_BD = self.vanilla(slots_BS, vectors_B2V)
+        gain_logit_B, gain_representation_BD = self.gain(slots_BS, llm_BL, vectors_B2V)
         return SiameseOutput(gain_logit_B, gain_representation_BD, vanilla_logit_B, vanilla_representation_BD)
 
 
-def vanilla_network(fields: Sequence[Field], spec: ModelSpec) -> VanillaNetwork:
+def vanilla_network(fields: Sequence[Field], spec: ModelSpec, vector_size: int = 0) -> VanillaNetwork:
     """Makes a vanilla network with fresh parameters.
 
     Args:
         fields: The encoded fields, in the order of their slots.
         spec: Name and sizes of the collaborative module.
+        vector_size: Dimensions of the text vectors that it reads beside the fields; 0 for none.
     """
-    return VanillaNetwork(collaborative_module(fields, spec))
+    return VanillaNetwork(collaborative_module(fields, spec, vector_size))
 
 
-def gain_network(fields: Sequence[Field], spec: ModelSpec, llm_size: int) -> GainNetwork:
+def gain_network(fields: Sequence[Field], spec: ModelSpec, llm_size: int, vector_size: int = 0) -> GainNetwork:
     """Makes a gain network with fresh parameters.
 
     Args:
         fields: The encoded fields, in the order of their slots.
         spec: Name and sizes of the collaborative module, the same as the vanilla network's.
         llm_size: Width of the M-LLM's representation.
+        vector_size: Dimensions of the text vectors that it reads beside the fields; 0 for none.
     """
-    return GainNetwork(collaborative_module(fields, spec), llm_size)
+    return GainNetwork(collaborative_module(fields, spec, vector_size), llm_size)
 
 
-def _prediction_layer(size: int) -> nn.Linear:
-    layer = nn.Linear(size, 1)
-    nn.init.xavier_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
+def _logit(predicted_B1: torch.Tensor, wide_B: torch.Tensor | None) -> torch.Tensor:
+    predicted_B = predicted_B1.squeeze(1)
+    return predicted_B if wide_B is None else predicted_B + wide_B

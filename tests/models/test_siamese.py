@@ -1,41 +1,15 @@
-"""Gain and vanilla: same structure, nothing shared, and the vanilla network leaves torch as ONNX."""
-
-import io
-from typing import NamedTuple
+"""Gain and vanilla: same structure, nothing shared."""
 
 import numpy as np
 import pytest
 import torch
 
 from elec.models import COLLABORATIVE_MODULES, SiameseNetwork, gain_network, vanilla_network
-from elec.spec.run import ModelSpec
+from elec.spec.learning import ModelSpec
+from tests.models.reference import FIELDS, VECTOR, embed, linear, slots_of, vectors_of, weights_of
 
-
-class Column(NamedTuple):
-    name: str
-    width: int
-    size: int
-    kind: str = "categorical"
-
-
-FIELDS = [
-    Column("user", 1, 30),
-    Column("item", 1, 40),
-    Column("genres", 4, 12, "multivalued"),
-    Column("tags", 3, 9, "multivalued"),
-]
 SPEC = ModelSpec(embedding=8, deep=(16, 12))
 LLM = 10
-
-
-def slots_of(rows: int) -> np.ndarray:
-    generator = np.random.default_rng(rows)
-    columns = [generator.integers(1, field.size, (rows, 1)) for field in FIELDS[:2]]
-    for field in FIELDS[2:]:
-        ids = generator.integers(1, field.size, (rows, field.width))
-        ids[np.arange(field.width) >= generator.integers(1, field.width + 1, (rows, 1))] = 0
-        columns.append(ids)
-    return np.concatenate(columns, axis=1)
 
 
 def test_every_name_of_the_spec_is_registered() -> None:
@@ -73,28 +47,31 @@ def test_unequal_widths_are_refused() -> None:
         SiameseNetwork(gain_network(FIELDS, SPEC, LLM), vanilla_network(FIELDS, ModelSpec(embedding=8, deep=(16, 11))))
 
 
-@pytest.mark.parametrize("structure", ["stacked", "parallel"])
-def test_onnx_runtime_gives_the_same_logits_for_any_batch(structure: str) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    torch.manual_seed(1)
-    network = vanilla_network(FIELDS, SPEC.model_copy(update={"structure": structure})).eval()
-    with torch.no_grad():
-        network.module.get_parameter("embedding.table.weight").normal_()
-    program = torch.onnx.export(
-        network,
-        (torch.from_numpy(slots_of(3)),),
-        dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        input_names=["slots"],
-        output_names=["logit", "representation"],
-    )
-    assert program is not None
-    content = io.BytesIO()
-    program.save(content)
-    session = onnxruntime.InferenceSession(content.getvalue(), providers=["CPUExecutionProvider"])
-    for rows in (1, 7, 100):
-        slots = slots_of(rows)
-        logit, _ = session.run(["logit", "representation"], {"slots": slots})
-        with torch.inference_mode():
-            expected = network(torch.from_numpy(slots))[0].numpy()
-        np.testing.assert_allclose(logit, expected, rtol=0, atol=1e-5)
+@pytest.mark.parametrize("name", COLLABORATIVE_MODULES)
+@pytest.mark.parametrize("llm_size", [LLM, 0])
+def test_gain_joins_the_llm_and_adds_the_wide_logit(name: str, llm_size: int) -> None:
+    torch.manual_seed(4)
+    spec = ModelSpec(name=name, embedding=4, deep=(7, 5), attention_size=6)  # type: ignore[arg-type]
+    gain = gain_network(FIELDS, spec, llm_size, VECTOR).double().eval()
+    slots, vectors = torch.from_numpy(slots_of(6)), torch.from_numpy(vectors_of(6)).double()
+    llm = torch.randn(6, llm_size, dtype=torch.float64)
+    logit, representation = gain(slots, llm, vectors)
+    tabular, wide = gain.module(slots, vectors)
+    weights = weights_of(gain)
+    joined = np.concatenate([tabular.detach().numpy(), llm.numpy()], axis=1)
+    expected = np.maximum(linear(weights, "aggregation", joined), 0)
+    np.testing.assert_allclose(representation.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    x = embed(weights, slots.numpy(), vectors.numpy())
+    products = [row[i, :-1] @ row[j, :-1] for row in x for i in range(len(row)) for j in range(i)]
+    fm = x[:, :, -1].sum(axis=1) + np.reshape(products, (6, -1)).sum(axis=1)
+    assert (wide is not None) == (name == "deepfm")
+    predicted = linear(weights, "prediction", expected)[:, 0] + (fm if name == "deepfm" else 0.0)
+    np.testing.assert_allclose(logit.detach().numpy(), predicted, rtol=1e-12, atol=1e-12)
+
+
+def test_both_networks_read_the_text_vectors() -> None:
+    siamese = SiameseNetwork(gain_network(FIELDS, SPEC, LLM, VECTOR), vanilla_network(FIELDS, SPEC, VECTOR)).eval()
+    slots, vectors, llm = torch.from_numpy(slots_of(5)), torch.from_numpy(vectors_of(5)), torch.zeros(5, LLM)
+    one, other = siamese(slots, llm, vectors), siamese(slots, llm, vectors.flip(0))
+    assert not torch.allclose(one.gain_logit_B, other.gain_logit_B)
+    assert not torch.allclose(one.vanilla_logit_B, other.vanilla_logit_B)
