@@ -19,12 +19,12 @@ from elec import storage
 from elec.device import choose_device
 from elec.errors import RunFailedError
 from elec.evaluation.metrics import auc, logloss
-from elec.llm.mllm import MLLM, MllmConfig, as_tensor, save_mllm, vectors_of
+from elec.llm.mllm import MLLM, MllmConfig, as_tensor, half_where_fast, save_mllm, vectors_of
 from elec.llm.rows import read_rows
 from elec.llm.vector_store import VectorStore
 from elec.progress import Progress
 from elec.spec import Spec
-from elec.spec.run import AdaptSpec
+from elec.spec.learning import AdaptSpec
 
 _ROWS_AT_ONCE = 8192
 
@@ -158,8 +158,9 @@ def _train(mllm: MLLM, matrix_TH: Tensor, train: _Part, valid: _Part, settings: 
             total = torch.zeros((), device=matrix_TH.device)
             order = torch.randperm(rows, device=matrix_TH.device)
             for batch in torch.split(order, settings.batch_size):
-                logit_B, _ = mllm(vectors_of(matrix_TH, train.texts[batch]))
-                loss = functional.binary_cross_entropy_with_logits(logit_B, train.label[batch])
+                with half_where_fast(matrix_TH.device):
+                    logit_B, _ = mllm(vectors_of(matrix_TH, train.texts[batch]))
+                loss = functional.binary_cross_entropy_with_logits(logit_B.float(), train.label[batch])
                 optimiser.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimiser.step()
@@ -181,7 +182,7 @@ def _train(mllm: MLLM, matrix_TH: Tensor, train: _Part, valid: _Part, settings: 
 
 def _measured(number: int, train_loss: float, mllm: MLLM, matrix_TH: Tensor, valid: _Part) -> Epoch:
     mllm.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), half_where_fast(matrix_TH.device):
         logits = [mllm(vectors_of(matrix_TH, part))[0] for part in torch.split(valid.texts, _ROWS_AT_ONCE)]
     probability = torch.cat(logits).double().sigmoid().cpu().numpy()
     if not (math.isfinite(train_loss) and np.isfinite(probability).all()):

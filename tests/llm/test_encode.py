@@ -14,7 +14,7 @@ import pytest
 
 from elec.llm import VectorStore, encode_shard, llm_id, plan_shards
 from elec.llm import encoder as room
-from elec.spec.run import LlmSpec
+from elec.spec.learning import LlmSpec
 
 WriteTexts = Callable[..., Path]
 
@@ -81,7 +81,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from elec.llm import VectorStore, encode_shard, llm_id
-from elec.spec.run import LlmSpec
+from elec.spec.learning import LlmSpec
 
 add, parts = VectorStore.add, iter(range(10))
 def add_or_die(store, keys, vectors):

@@ -14,7 +14,7 @@ from elec.device import choose_device
 from elec.errors import InputError
 from elec.llm.encoder import Encoder
 from elec.llm.identity import model_folder
-from elec.spec.run import LlmSpec
+from elec.spec.learning import LlmSpec
 
 TEXTS = [
     "Title is Toy Story. Release year is 1995. Genres is Animation, Comedy.",
@@ -33,7 +33,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def minilm() -> Encoder:
-    return Encoder.load(LlmSpec(batch_size=3, max_tokens=64), device="cpu")
+    return Encoder.load(LlmSpec(batch_size=3, max_tokens=64, precision="float32"), device="cpu")
 
 
 def plainly(folder: Path, text: str, max_tokens: int) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_a_vector_depends_on_its_text_only(minilm: Encoder) -> None:
 def test_causal_models_by_folder(kind: str, causal_folder: Callable[[str], Path]) -> None:
     folder = causal_folder(kind)
     # 64 positions, though the settings would allow more tokens.
-    encoder = Encoder.load(LlmSpec(name=str(folder), batch_size=4, max_tokens=512), device="cpu")
+    encoder = Encoder.load(LlmSpec(name=str(folder), batch_size=4, max_tokens=512, precision="float32"), device="cpu")
     done: list[int] = []
     vectors = encoder.encode(TEXTS, done=done.append)
     assert vectors.shape == (5, 32)

@@ -11,7 +11,7 @@ import torch
 
 from elec.errors import InputError
 from elec.llm.mllm import MLLM, MllmConfig, load_mllm, save_mllm
-from elec.llm.representations import representations
+from elec.llm.representations import PairRepresentations, representations
 
 GENERATOR = np.random.default_rng(0)
 ROLES = {1: ("sample",), 2: ("user", "item")}
@@ -104,8 +104,12 @@ def test_files_that_are_no_mllm(tmp_path: Path) -> None:
         load_mllm(tmp_path)
 
 
-def test_representations_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-5), (True, 3e-2)])
+def test_representations_are_those_of_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: bool, tolerance: float
+) -> None:
     monkeypatch.setattr("elec.llm.representations._ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("elec.llm.mllm.fast_bfloat16", lambda device: half)
     mllm = made(2)
     vectors = GENERATOR.normal(size=(9, 6)).astype(np.float16)
     users, items = GENERATOR.integers(0, 9, 30), GENERATOR.integers(0, 9, 30)
@@ -114,4 +118,7 @@ def test_representations_are_those_of_the_rows(tmp_path: Path, monkeypatch: pyte
     found = representations(mllm, vectors, tmp_path / "train.parquet")
     assert found.dtype == np.float32
     _, expected = reference(mllm, np.stack([vectors[users], vectors[items]], axis=1))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+    pairs = PairRepresentations(mllm, vectors)(torch.from_numpy(users), torch.from_numpy(items))
+    assert pairs.dtype == torch.float32
+    np.testing.assert_allclose(pairs.numpy(), expected, atol=tolerance)
