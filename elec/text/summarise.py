@@ -21,7 +21,7 @@ from elec.errors import InputError
 from elec.llm.identity import llm_id
 from elec.progress import Progress
 from elec.spec import FieldSpec, Kind
-from elec.spec.run import LlmSpec, TextSpec
+from elec.spec.learning import LlmSpec, TextSpec
 from elec.text.markup import MARKUP, strip_markup
 
 # The encoder reads some 200 words; candidates from far behind them cost time and are about something it never saw.

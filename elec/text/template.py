@@ -44,7 +44,7 @@ def distinct(columns: Sequence[pa.Array], rows: int) -> tuple[np.ndarray, np.nda
     """Finds the distinct records of a batch.
 
     Args:
-        columns: The record's values, strings [N] each.
+        columns: The record's values, strings or integers [N] each.
         rows: N; without columns all records are equal.
 
     Returns:

@@ -27,6 +27,7 @@ fields:
   - {name: hour, kind: numeric}
 """
 
+START = datetime(2025, 1, 1, tzinfo=UTC)
 COLUMNS = {
     "user_id": pa.string(),
     "item_id": pa.string(),
@@ -52,7 +53,10 @@ def shop() -> Callable[..., Spec]:
 
 @pytest.fixture
 def write_frame() -> Callable[..., Path]:
-    """Writes a features folder from records by split; row ids count on over the splits."""
+    """Writes a features folder from records by split; row ids count on over the splits.
+
+    A record may say its `label` and when it happened (`at`).
+    """
 
     def write(folder: Path, **splits: list[dict[str, Any]]) -> Path:
         (folder / "frame").mkdir(parents=True)
@@ -61,8 +65,8 @@ def write_frame() -> Callable[..., Path]:
             records = splits.get(split, [])
             table = {
                 "row_id": pa.array(range(row, row + len(records)), pa.int64()),
-                "label": pa.array([index % 2 for index in range(len(records))], pa.int8()),
-                "event_timestamp": pa.array([datetime(2025, 1, 1, tzinfo=UTC)] * len(records), pa.timestamp("us", tz="UTC")),
+                "label": pa.array([record.get("label", index % 2) for index, record in enumerate(records)], pa.int8()),
+                "event_timestamp": pa.array([record.get("at", START) for record in records], pa.timestamp("us", tz="UTC")),
             }
             for name, kind in COLUMNS.items():
                 table[name] = pa.array([record.get(name) for record in records], kind)

@@ -11,7 +11,7 @@ import pytest
 
 from elec.errors import InputError
 from elec.spec import FieldSpec
-from elec.spec.run import TextSpec
+from elec.spec.learning import TextSpec
 from elec.text import summarise as room
 from elec.text.markup import strip_markup
 from elec.text.summarise import is_grounded, long_texts, summarise

@@ -42,7 +42,12 @@ def test_entities_have_a_text_each(tmp_path: Path, shop: Shop, write_frame: Writ
     assert texts_of(tmp_path / "texts", "valid") == [(2, [person, "Product is Cup."])]
     assert texts_of(tmp_path / "texts", "test") == [(3, ["", ""])]
     assert report == TextReport(
-        roles=("user", "item"), unique=4, rows={"train": 2, "valid": 1, "test": 1}, summarised=0, summaries_reused=0
+        roles=("user", "item"),
+        unique=4,
+        unique_by_role={"user": 2, "item": 3},
+        rows={"train": 2, "valid": 1, "test": 1},
+        summarised=0,
+        summaries_reused=0,
     )
     assert TextReport.model_validate_json((tmp_path / "texts" / "report.json").read_bytes()) == report
 
