@@ -11,9 +11,10 @@ from torch import nn
 
 from elec.errors import InputError
 from elec.models import Field, GainNetwork, VanillaNetwork, gain_network, vanilla_network
-from elec.spec.run import DistillSpec, ModelSpec
+from elec.spec.learning import DistillSpec, ModelSpec
 
 Network = Literal["vanilla", "gain", "plain"]
+StudentName = Literal["vanilla", "semantic_ids", "vectors"]
 
 
 class FieldRecord(BaseModel):
@@ -32,9 +33,11 @@ class ModelRecord(BaseModel):
 
     Attributes:
         schema_version: Of this file.
+        student: Which student the networks are; its teacher and its rival read the same.
         model: The collaborative module.
         fields: What it reads, in the order of the slots.
-        llm_size: Width of the M-LLM's representation that the gain network reads.
+        llm_size: Width of the M-LLM's representation that the gain network reads; 0 for none.
+        vector_size: Dimensions of the text vectors that the networks read beside the fields; 0 for none.
         settings: What it was trained with.
         seed: What it was seeded with.
         best_epochs: A network; its weights are those of this epoch.
@@ -43,9 +46,11 @@ class ModelRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
+    student: StudentName = "vanilla"
     model: ModelSpec
     fields: tuple[FieldRecord, ...]
     llm_size: int
+    vector_size: int = 0
     settings: DistillSpec
     seed: int
     best_epochs: dict[str, int]
@@ -95,9 +100,9 @@ def load_network(folder: Path, name: Network = "vanilla") -> VanillaNetwork | Ga
     """
     record = load_record(folder)
     network = (
-        gain_network(record.fields, record.model, record.llm_size)
+        gain_network(record.fields, record.model, record.llm_size, record.vector_size)
         if name == "gain"
-        else vanilla_network(record.fields, record.model)
+        else vanilla_network(record.fields, record.model, record.vector_size)
     )
     path = folder / f"{name}.safetensors"
     try:

@@ -1,124 +1,195 @@
-"""Encoded rows as contiguous tensors, and batches as slices of a shuffled index."""
+"""Encoded rows, and batches of them: slices of a shuffled order that in-memory and streamed rows share."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from elec.errors import InputError
+from elec.training.beside import Beside, Floats
+from elec.training.encoded import EncodedFile
+from elec.training.order import shuffled_windows
 
-_ROWS_READ_AT_ONCE = 262_144
+_Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows.
+
+    Attributes:
+        label_B: float32, 0 or 1.
+        slots_BS: int64 ids.
+        llm_BL: The M-LLM's representations, float32; None where no teacher is needed.
+        vectors_B2V: The user's and the item's text vector, float32; None where the student reads none.
+        index_B: int64, the rows' positions in their split.
+    """
+
+    label_B: torch.Tensor
+    slots_BS: torch.Tensor
+    llm_BL: torch.Tensor | None
+    vectors_B2V: torch.Tensor | None
+    index_B: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.label_B)
+
+    def part(self, rows: slice) -> "Batch":
+        """Some of its rows, as views."""
+        return Batch(*(tensor[rows] if tensor is not None else None for tensor in self.tensors()))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device, without waiting for the copy."""
+        if device == self.label_B.device:
+            return self
+        moved = (tensor.pin_memory().to(device, non_blocking=True) if tensor is not None else None for tensor in self.tensors())
+        return Batch(*moved)  # type: ignore[arg-type]
+
+    def tensors(self) -> list[torch.Tensor | None]:
+        """Its columns in their order."""
+        return [getattr(self, column.name) for column in fields(self)]
+
+
+class Shard(NamedTuple):
+    """Which part of every batch a process trains on: the `rank`-th of `world` contiguous ones."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, rows: int) -> slice:
+        """Its rows of a batch; the parts differ by one row at most."""
+        return slice(rows * self.rank // self.world, rows * (self.rank + 1) // self.world)
+
+
+#: A process that trains alone.
+WHOLE = Shard()
+
+
+class RowSource(Protocol):
+    """One split. For the same seed and epoch all sources give the same batches, bit by bit.
+
+    Attributes:
+        row_id_N: int64, ascending.
+        user_index_N: int64.
+        label_N: float32, 0 or 1.
+    """
+
+    @property
+    def row_id_N(self) -> _Index: ...  # noqa: D102, N802
+
+    @property
+    def user_index_N(self) -> _Index: ...  # noqa: D102, N802
+
+    @property
+    def label_N(self) -> torch.Tensor: ...  # noqa: D102, N802
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same rows, giving batches on a device."""
+
+    def shuffled(self, size: int, seed: int, epoch: int, *, start: int = 0, shard: Shard = WHOLE) -> Iterator[Batch]:
+        """Batches of one epoch in an order that depends on seed and epoch only, the short last one included.
+
+        Args:
+            size: Rows a batch.
+            seed: Of the run.
+            epoch: From 1.
+            start: Batches to leave out at the beginning.
+            shard: The part of each batch to give.
+        """
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Batches in the order of the rows."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One split. What only the evaluation reads stays in numpy.
+    """A split in memory. What only the evaluation reads stays in numpy.
 
     Attributes:
         row_id_N: int64, ascending.
         user_index_N: int64.
         label_N: float32, 0 or 1.
         slots_NS: int64 ids.
-        llm_NL: The M-LLM's representations, float32; None where no teacher is needed.
+        llm_NL: The M-LLM's representations, float32 or float16; None where no teacher is needed.
+        vectors_N2V: The user's and the item's text vector, float32 or float16; None where the student reads none.
     """
 
-    row_id_N: npt.NDArray[np.int64]
-    user_index_N: npt.NDArray[np.int64]
+    row_id_N: _Index
+    user_index_N: _Index
     label_N: torch.Tensor
     slots_NS: torch.Tensor
-    llm_NL: torch.Tensor | None
+    llm_NL: torch.Tensor | None = None
+    vectors_N2V: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.row_id_N)
 
     def to(self, device: torch.device) -> "Rows":
         """The same rows with their tensors on a device."""
-        llm = self.llm_NL.to(device) if self.llm_NL is not None else None
-        return Rows(self.row_id_N, self.user_index_N, self.label_N.to(device), self.slots_NS.to(device), llm)
+        return replace(
+            self,
+            label_N=self.label_N.to(device),
+            slots_NS=self.slots_NS.to(device),
+            llm_NL=self.llm_NL.to(device) if self.llm_NL is not None else None,
+            vectors_N2V=self.vectors_N2V.to(device) if self.vectors_N2V is not None else None,
+        )
+
+    def shuffled(self, size: int, seed: int, epoch: int, *, start: int = 0, shard: Shard = WHOLE) -> Iterator[Batch]:
+        """See `RowSource.shuffled`."""
+        device = self.label_N.device
+        rest = torch.empty(0, dtype=torch.int64, device=device)
+        for window, order in shuffled_windows(len(self), seed, epoch, skip=start * size):
+            index = torch.cat([rest, window.positions()[order].to(device)])
+            whole = len(index) // size * size
+            for begin in range(0, whole, size):
+                yield self.take(index[begin : begin + size][shard.of(size)])
+            rest = index[whole:]
+        if len(rest):
+            yield self.take(rest[shard.of(len(rest))])
+
+    def take(self, index_B: torch.Tensor) -> Batch:
+        """The rows at these positions, int64, on the device of the rows."""
+        return Batch(
+            self.label_N.index_select(0, index_B),
+            self.slots_NS.index_select(0, index_B),
+            self.llm_NL.index_select(0, index_B).float() if self.llm_NL is not None else None,
+            self.vectors_N2V.index_select(0, index_B).float() if self.vectors_N2V is not None else None,
+            index_B,
+        )
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Batches as slices, in the order of the rows; nothing is copied but float16 to float32."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            llm = self.llm_NL[part].float() if self.llm_NL is not None else None
+            vectors = self.vectors_N2V[part].float() if self.vectors_N2V is not None else None
+            index = torch.arange(start, min(start + size, len(self)), device=self.label_N.device)
+            yield Batch(self.label_N[part], self.slots_NS[part], llm, vectors, index)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Some rows: see `Rows`."""
-
-    label_B: torch.Tensor
-    slots_BS: torch.Tensor
-    llm_BL: torch.Tensor | None
-
-
-def load_rows(path: Path, llm_NL: npt.NDArray[np.float32] | None = None) -> Rows:
-    """Reads one encoded split, batch by batch, into tensors that are allocated once.
+def load_rows(path: Path, llm_NL: Floats | Path | None = None, vectors_N2V: Floats | Path | None = None) -> Rows:
+    """Reads one encoded split, block by block, into tensors that are allocated once.
 
     Args:
         path: `encoded/<split>.parquet`.
-        llm_NL: The M-LLM's representations of the same rows in the same order.
+        llm_NL: The M-LLM's representations of the same rows in the same order, float16 or float32: an array or a .npy file.
+        vectors_N2V: The text vectors of the same rows in the same order, likewise.
 
     Raises:
-        InputError: If the file is missing or empty.
-        ValueError: If there are not as many representations as rows, or the rows are not sorted by `row_id`.
+        InputError: If a file is missing or empty.
+        ValueError: If there are not as many representations or vectors as rows, or the rows are not sorted by `row_id`.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; build the features first")
-    with pq.ParquetFile(path) as file:
-        rows = file.metadata.num_rows
-        if rows == 0:
-            raise InputError(f"{path}: holds no rows; give the split more data")
-        if llm_NL is not None and len(llm_NL) != rows:
-            raise ValueError(f"{path} has {rows:,} rows, but there are {len(llm_NL):,} representations")
-        width = _width(file.schema_arrow, path)
-        row_id, user = np.empty(rows, np.int64), np.empty(rows, np.int64)
-        label, slots = np.empty(rows, np.float32), np.empty((rows, width), np.int64)
-        start = 0
-        for batch in file.iter_batches(_ROWS_READ_AT_ONCE, columns=["row_id", "label", "user_index", "slots"]):
-            part = slice(start, start + len(batch))
-            row_id[part] = batch.column("row_id").to_numpy()
-            user[part] = batch.column("user_index").to_numpy()
-            label[part] = batch.column("label").to_numpy()
-            slots[part] = batch.column("slots").flatten().to_numpy().reshape(-1, width)
-            start = part.stop
-    if not (np.diff(row_id) > 0).all():
-        raise ValueError(f"{path} is not sorted by row_id, so its rows cannot be matched with the representations")
-    llm = torch.from_numpy(np.ascontiguousarray(llm_NL, dtype=np.float32)) if llm_NL is not None else None
-    return Rows(row_id, user, torch.from_numpy(label), torch.from_numpy(slots), llm)
-
-
-def shuffled_batches(rows: Rows, size: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """Batches of one epoch in an order that depends on seed and epoch only, the short last one included.
-
-    Args:
-        rows: Tensors on the device that trains.
-        size: Rows a batch.
-        seed: Of the run.
-        epoch: From 1.
-    """
-    # Drawn on the CPU, so that every device sees the same batches.
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(len(rows), generator=generator).to(rows.label_N.device)
-    for index in torch.split(order, size):
-        llm = rows.llm_NL.index_select(0, index) if rows.llm_NL is not None else None
-        yield Batch(rows.label_N.index_select(0, index), rows.slots_NS.index_select(0, index), llm)
-
-
-def batches_in_order(rows: Rows, size: int) -> Iterator[Batch]:
-    """Batches as slices, without a copy, in the order of the rows.
-
-    Args:
-        rows: One split.
-        size: Rows a batch.
-    """
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
-        llm = rows.llm_NL[part] if rows.llm_NL is not None else None
-        yield Batch(rows.label_N[part], rows.slots_NS[part], llm)
-
-
-def _width(schema: pa.Schema, path: Path) -> int:
-    kind = schema.field("slots").type
-    if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.int64():
-        raise ValueError(f"{path}: `slots` is {kind}, not a fixed-size list of int64")
-    return int(kind.list_size)
+    with EncodedFile(path) as file:
+        columns = file.columns(file.rows)
+        file.read_all(columns)
+    beside: list[torch.Tensor | None] = []
+    for what, source in (("representations", llm_NL), ("text vectors", vectors_N2V)):
+        found = Beside(what, source, file.rows, path) if source is not None else None
+        beside.append(torch.from_numpy(found.whole()) if found is not None else None)
+    label, slots = torch.from_numpy(columns.label_N), torch.from_numpy(columns.slots_NS)
+    return Rows(columns.row_id_N, columns.user_index_N, label, slots, *beside)

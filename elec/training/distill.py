@@ -1,230 +1,187 @@
-"""Trains the siamese pair with the joint loss, and beside it the same vanilla network without a teacher.
+"""Trains the students that the spec names: each with its teacher, and beside it the same structure without one.
 
-The plain network is the honest rival: same seed, same first weights, same batches, same dropout, same settings, same early
-stopping as the vanilla network. What the two differ by is what the teacher gave.
+The plain network is the honest rival: same fields, same seed, same first weights, same batches, same dropout, same settings,
+same early stopping as the student. What the two differ by is what the teacher gave.
 """
 
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from elec.device import choose_device
-from elec.features import FeatureEncoder
-from elec.models import Field, SiameseNetwork, gain_network, vanilla_network
+from elec.errors import InputError
 from elec.progress import Progress
 from elec.spec import Spec
-from elec.spec.run import DistillSpec, ModelSpec
+from elec.spec.run import RunSpec
 from elec.storage import whole_folder
-from elec.training.checkpoint import ModelRecord, field_records, save_weights
-from elec.training.data import Batch, Rows, load_rows
-from elec.training.loop import Learner, Point, predict, seeded, train
-from elec.training.losses import click_loss, joint_loss
-from elec.training.optimiser import Optimiser
+from elec.students.semantic_ids import field_names
+from elec.training.aid import ALONE, Aid
+from elec.training.beside import Floats
+from elec.training.checkpoint import ModelRecord, StudentName, field_records
+from elec.training.inputs import StudentInputs, read_inputs
+from elec.training.pair import train_pair
+from elec.training.parallel import is_first
+from elec.training.plain import train_plain
+from elec.training.trained import NETWORKS, Figures, figures_of, write_student
+from elec.training.unlabelled import PairTeacher, UnlabelledPairs, read_items
+from elec.training.warm_start import WarmStart, warm_start
 
-#: Splits whose predictions are kept.
-PREDICTED = ("valid", "test")
-#: The networks of a run; the first is the one that serves.
-NETWORKS = ("vanilla", "gain", "plain")
 
-
-class DistillReport(BaseModel):
-    """What the training did.
+class StudentsRecord(BaseModel):
+    """`students.json` of a model folder that holds several students.
 
     Attributes:
-        rows: A split.
-        best_epochs: A network; its weights are of this epoch.
-        epochs: A network; how many were trained.
-        valid_logloss: A network, at its best epoch.
-        valid_auc: A network, at its best epoch.
-        samples: Rows that went through a training step, of both trainings.
-        seconds: Of training.
-        samples_per_second: Of training.
-        device: Where it ran.
+        chosen: The best on the validation rows; the folder itself holds its files too.
+        students: By name; the files are in `students/<name>/`.
     """
 
     model_config = ConfigDict(frozen=True)
 
+    chosen: StudentName
+    students: dict[StudentName, Figures]
+
+
+class DistillReport(Figures):
+    """What the training did; the figures are the chosen student's.
+
+    Attributes:
+        rows: A split.
+        student: The chosen one: the best AUC on the validation rows.
+        students: The figures of each.
+        samples: Rows that went through a training step, of all trainings.
+        seconds: Of training.
+        samples_per_second: Of training.
+        device: Where it ran.
+        warm_start: By student, whether it started from the champion, and if not, why; empty where it was not asked for.
+    """
+
     rows: dict[str, int]
-    best_epochs: dict[str, int]
-    epochs: dict[str, int]
-    valid_logloss: dict[str, float]
-    valid_auc: dict[str, float]
+    student: StudentName
+    students: dict[StudentName, Figures]
     samples: int
     seconds: float
     samples_per_second: float
     device: str
+    warm_start: dict[StudentName, str]
 
 
 def distill(
     spec: Spec,
     features: Path,
-    representations: Mapping[str, npt.NDArray[np.float32]],
+    representations: Mapping[str, Floats | Path] | None,
     folder: Path,
     device: str | None = None,
+    *,
+    knowledge: Path | None = None,
+    teacher: PairTeacher | None = None,
+    aid: Aid = ALONE,
 ) -> DistillReport:
-    """Trains the gain, the vanilla and the plain network and writes them, their curves and their predictions.
+    """Trains the gain, the vanilla and the plain network of every student and writes them, their curves and predictions.
+
+    One student's files lie in the folder itself. Of several, each has `students/<name>/`; the folder itself then holds the
+    files of the best one and `students.json`.
 
     Args:
-        spec: `run.model`, `run.distill` and `run.seed` count here.
-        features: Folder of the features: `encoded/` and `vocabulary/`.
-        representations: Of each row of `train`, `valid` and `test` by the M-LLM, float32 [N, L], in the order of `row_id`.
+        spec: `run.student.train`, `run.model`, `run.training`, `run.distill` and `run.seed` count here.
+        features: Folder of the features: `frame/`, `encoded/` and `vocabulary/`.
+        representations: Of each row of `train`, `valid` and `test` by the M-LLM, [N, L] in the order of `row_id`, as an array
+            or a .npy file; None for a teacher that knows only the labels.
         folder: Where the result goes; complete, or not there.
         device: `cpu` or `cuda`; left out, CUDA when there is one.
+        knowledge: Folder of the students' knowledge, for `semantic_ids` and `vectors`.
+        teacher: What the M-LLM reads of unlabelled pairs.
+        aid: Snapshots to go on from, processes to train with (the first one writes), a champion to start from.
 
     Returns:
         Epochs, validation figures and speed.
 
     Raises:
-        InputError: If the features folder is not complete.
+        InputError: If a folder is not complete, or unlabelled pairs are asked for without texts of users and items.
         RunFailedError: If the training diverges.
     """
     place = choose_device(device or "auto")
-    settings, seed = spec.run.distill, spec.run.seed
-    fields = FeatureEncoder.load(features / "vocabulary").fields
-    rows = {
-        split: load_rows(features / "encoded" / f"{split}.parquet", representations[split]).to(place)
-        for split in ("train", *PREDICTED)
-    }
-    llm_size = int(representations["train"].shape[1])
-
-    started = time.monotonic()
-    with Progress("distill", unit="samples", total=2 * settings.epochs * len(rows["train"])) as progress:
-        learners = _train_pair(fields, spec.run.model, llm_size, rows, settings, seed, place, progress)
-        learners["plain"] = _train_plain(fields, spec.run.model, rows, settings, seed, place, progress)
-    seconds = time.monotonic() - started
-
-    best_epochs = {name: learners[name].best_epoch for name in NETWORKS}
-    record = ModelRecord(
-        model=spec.run.model,
-        fields=field_records(fields),
-        llm_size=llm_size,
-        settings=settings,
-        seed=seed,
-        best_epochs=best_epochs,
-    )
-    with whole_folder(folder) as written:
-        for name in NETWORKS:
-            save_weights(learners[name].network, written / f"{name}.safetensors")
-        (written / "model.json").write_text(record.model_dump_json(indent=2), encoding="utf-8")
-        curves = {name: learners[name].curve for name in NETWORKS}
-        (written / "curves.json").write_bytes(orjson.dumps(curves, option=orjson.OPT_INDENT_2))
-        (written / "predictions").mkdir()
-        for split in PREDICTED:
-            _write_predictions(learners, rows[split], written / "predictions" / f"{split}.parquet")
-
-    at_best: dict[str, Point] = {name: learners[name].curve[best_epochs[name] - 1] for name in NETWORKS}
+    run = spec.run
+    settings = run.distill
+    if settings.unlabelled.share > 0 and representations is not None and teacher is None:
+        raise InputError(
+            "run.distill.unlabelled.share: unlabelled pairs need a text of the user and one of the item; "
+            "set run.text.per to entity, or the share to 0"
+        )
+    figures: dict[StudentName, Figures] = {}
+    rows: dict[str, int] = {}
+    seconds = 0.0
+    starts: dict[StudentName, str] = {}
+    trainings = 3 if settings.mode == "two_stage" else 2
+    with _written(folder) as written, Progress("distill", unit="samples") as progress:
+        for name in run.student.train:
+            inputs = read_inputs(name, features, representations, knowledge, place, run.training.memory)
+            rows = {split: len(found) for split, found in inputs.rows.items()}
+            progress.total = trainings * settings.epochs * rows["train"] * len(run.student.train)
+            pairs = None
+            if settings.unlabelled.share > 0:
+                items = read_items(features / "frame" / "train.parquet", spec.dataset.item, *inputs.train_files)
+                pairs = UnlabelledPairs(inputs.fields, settings, items, place, teacher if inputs.llm_size else None)
+            start = None
+            if aid.champion is not None:
+                start, starts[name] = _start(aid.champion, name, inputs, run, knowledge)
+            own = aid.of(name, start)
+            started = time.monotonic()
+            learners = train_pair(inputs, run, place, progress, pairs=pairs, aid=own)
+            learners["plain"] = train_plain(inputs, run, place, progress, aid=own)
+            seconds += time.monotonic() - started
+            record = ModelRecord(
+                student=name,
+                model=run.model,
+                fields=field_records(inputs.fields),
+                llm_size=inputs.llm_size,
+                vector_size=inputs.vector_size,
+                settings=settings,
+                seed=run.seed,
+                best_epochs={network: learners[network].best_epoch for network in NETWORKS},
+            )
+            figures[name] = figures_of(learners)
+            if is_first():
+                write_student(learners, record, inputs, _folder_of(name, spec, written))
+        chosen = max(figures, key=lambda name: figures[name].valid_auc["vanilla"])
+        if len(figures) > 1 and is_first():
+            shutil.copytree(_folder_of(chosen, spec, written), written, dirs_exist_ok=True)
+            students = StudentsRecord(chosen=chosen, students=figures)
+            (written / "students.json").write_text(students.model_dump_json(indent=2), encoding="utf-8")
     return DistillReport(
-        rows={split: len(found) for split, found in rows.items()},
-        best_epochs=best_epochs,
-        epochs={name: len(learners[name].curve) for name in NETWORKS},
-        valid_logloss={name: point["valid_logloss"] for name, point in at_best.items()},
-        valid_auc={name: point["valid_auc"] for name, point in at_best.items()},
+        **figures[chosen].model_dump(),
+        rows=rows,
+        student=chosen,
+        students=figures,
         samples=progress.done,
         seconds=round(seconds, 3),
         samples_per_second=round(progress.done / seconds, 1),
         device=place.type,
+        warm_start=starts,
     )
 
 
-def _train_pair(
-    fields: Sequence[Field],
-    model: ModelSpec,
-    llm_size: int,
-    rows: Mapping[str, Rows],
-    settings: DistillSpec,
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-) -> dict[str, Learner]:
-    with seeded(seed):
-        # The vanilla network is made first, so that the same seed gives the plain network the same first weights.
-        vanilla = vanilla_network(fields, model)
-        siamese = SiameseNetwork(gain_network(fields, model, llm_size), vanilla).to(device)
-        learners = {
-            "vanilla": Learner(siamese.vanilla, lambda batch: siamese.vanilla(batch.slots_BS)[0]),
-            "gain": Learner(siamese.gain, lambda batch: siamese.gain(batch.slots_BS, batch.llm_BL)[0]),
-        }
-
-        def step(batch: Batch) -> tuple[torch.Tensor, dict[str, dict[str, torch.Tensor]]]:
-            loss = joint_loss(
-                siamese(batch.slots_BS, batch.llm_BL),
-                batch.label_B,
-                clid_reduction=settings.clid,
-                score_weight=settings.score_weight,
-                alpha=settings.alpha,
-            )
-            taught = {"loss": loss.vanilla, "score_loss": loss.score, "representation_loss": loss.representation}
-            return loss.total, {"vanilla": taught, "gain": {"loss": loss.gain}}
-
-        train(
-            learners,
-            step,
-            _optimiser(siamese, rows["train"], settings),
-            train_rows=rows["train"],
-            valid_rows=rows["valid"],
-            settings=settings,
-            seed=seed,
-            watched="vanilla",
-            progress=progress,
-        )
-    return learners
+def _written(folder: Path) -> AbstractContextManager[Path]:
+    """The folder to write into; of processes that train together only the first one writes."""
+    return whole_folder(folder) if is_first() else nullcontext(folder)
 
 
-def _train_plain(
-    fields: Sequence[Field],
-    model: ModelSpec,
-    rows: Mapping[str, Rows],
-    settings: DistillSpec,
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-) -> Learner:
-    with seeded(seed):
-        network = vanilla_network(fields, model).to(device)
-        learner = Learner(network, lambda batch: network(batch.slots_BS)[0])
-
-        def step(batch: Batch) -> tuple[torch.Tensor, dict[str, dict[str, torch.Tensor]]]:
-            loss = click_loss(network(batch.slots_BS)[0], batch.label_B)
-            return loss, {"plain": {"loss": loss}}
-
-        train(
-            {"plain": learner},
-            step,
-            _optimiser(network, rows["train"], settings),
-            train_rows=rows["train"],
-            valid_rows=rows["valid"],
-            settings=settings,
-            seed=seed,
-            watched="plain",
-            progress=progress,
-        )
-    return learner
-
-
-def _optimiser(network: torch.nn.Module, rows: Rows, settings: DistillSpec) -> Optimiser:
-    steps_an_epoch = -(-len(rows) // settings.batch_size)
-    return Optimiser(
-        network,
-        learning_rate=settings.learning_rate,
-        embedding_l2=settings.embedding_l2,
-        steps=settings.epochs * steps_an_epoch,
+def _start(
+    champion: Path, name: StudentName, inputs: StudentInputs, run: RunSpec, knowledge: Path | None
+) -> tuple[WarmStart | None, str]:
+    """What a student starts from, and a sentence about it."""
+    return warm_start(
+        champion,
+        inputs.train_files[0].parents[1] / "vocabulary",
+        run.model,
+        vector_size=inputs.vector_size,
+        semantic=field_names(run.student.levels) if name == "semantic_ids" else (),
+        knowledge=knowledge,
     )
 
 
-def _write_predictions(learners: Mapping[str, Learner], rows: Rows, path: Path) -> None:
-    columns: dict[str, npt.NDArray[np.generic]] = {
-        "row_id": rows.row_id_N,
-        "label": rows.label_N.cpu().numpy().astype(np.int8),
-        "user_index": rows.user_index_N,
-    }
-    for name in NETWORKS:
-        columns[name] = predict(learners[name].network, learners[name].score, rows)
-    pq.write_table(pa.table(columns), path)
+def _folder_of(name: StudentName, spec: Spec, folder: Path) -> Path:
+    return folder if len(spec.run.student.train) == 1 else folder / "students" / name

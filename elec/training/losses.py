@@ -22,6 +22,14 @@ class JointLoss(NamedTuple):
     representation: torch.Tensor
 
 
+class TeachingLoss(NamedTuple):
+    """The two terms of Eq. 5 that come from the teacher: their weighted sum, and each unweighted."""
+
+    total: torch.Tensor
+    score: torch.Tensor
+    representation: torch.Tensor
+
+
 def click_loss(logit_B: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
     """L_gain and L_van, the first two terms of Eq. 5: binary cross-entropy, the mean over the batch.
 
@@ -79,6 +87,21 @@ def joint_loss(
     """
     gain = click_loss(output.gain_logit_B, label_B)
     vanilla = click_loss(output.vanilla_logit_B, label_B)
+    taught = teaching_loss(output, clid_reduction=clid_reduction, score_weight=score_weight, alpha=alpha)
+    return JointLoss(gain + vanilla + taught.total, gain, vanilla, taught.score, taught.representation)
+
+
+def teaching_loss(
+    output: SiameseOutput, *, clid_reduction: Literal["sum", "mean"], score_weight: float, alpha: float
+) -> TeachingLoss:
+    """What the vanilla network learns from the gain network: L_score + alpha * L_rep. It needs no labels.
+
+    Args:
+        output: Of both networks on the same rows, which are the list of L_score.
+        clid_reduction: See `clid`.
+        score_weight: Weight of L_score; the paper's is 1.
+        alpha: Weight of L_rep.
+    """
     score = clid(output.vanilla_logit_B, output.gain_logit_B, clid_reduction)
     representation = representation_loss(output.vanilla_representation_BD, output.gain_representation_BD)
-    return JointLoss(gain + vanilla + score_weight * score + alpha * representation, gain, vanilla, score, representation)
+    return TeachingLoss(score_weight * score + alpha * representation, score, representation)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from elec.models import SiameseNetwork, gain_network, vanilla_network
-from elec.spec.run import ModelSpec
+from elec.spec.learning import ModelSpec
 from elec.training import click_loss, clid, joint_loss, representation_loss
 
 

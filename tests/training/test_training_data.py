@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from elec.errors import InputError
-from elec.training.data import batches_in_order, load_rows, shuffled_batches
+from elec.training.data import load_rows
 
 
 def write(path: Path, rows: int, *, row_id: np.ndarray | None = None, row_group: int = 7) -> np.ndarray:
@@ -42,7 +42,7 @@ def test_rows_come_whole_and_ids_stay_exact(tmp_path: Path) -> None:
 def test_an_epoch_holds_each_row_once_with_its_own_label_and_teacher(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", 23)
     rows = load_rows(tmp_path / "train.parquet", np.arange(23, dtype=np.float32)[:, None])
-    batches = list(shuffled_batches(rows, 5, seed=1, epoch=1))
+    batches = list(rows.shuffled(5, seed=1, epoch=1))
     assert [len(batch.label_B) for batch in batches] == [5, 5, 5, 5, 3]
     seen = torch.cat([batch.slots_BS[:, 0] for batch in batches])
     row = (seen - 2**40) // 3
@@ -57,7 +57,7 @@ def test_order_follows_seed_and_epoch(tmp_path: Path) -> None:
     rows = load_rows(tmp_path / "train.parquet")
 
     def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat([batch.slots_BS[:, 0] for batch in shuffled_batches(rows, 8, seed, epoch)]).tolist()
+        return torch.cat([batch.slots_BS[:, 0] for batch in rows.shuffled(8, seed, epoch)]).tolist()
 
     assert order(1, 1) == order(1, 1)
     assert order(1, 1) != order(1, 2)
@@ -67,7 +67,7 @@ def test_order_follows_seed_and_epoch(tmp_path: Path) -> None:
 def test_batches_in_order_are_views(tmp_path: Path) -> None:
     write(tmp_path / "test.parquet", 11)
     rows = load_rows(tmp_path / "test.parquet")
-    batches = list(batches_in_order(rows, 4))
+    batches = list(rows.in_order(4))
     torch.testing.assert_close(torch.cat([batch.slots_BS for batch in batches]), rows.slots_NS)
     assert batches[0].slots_BS.data_ptr() == rows.slots_NS.data_ptr()
 
