@@ -1,4 +1,4 @@
-"""Evaluates the networks and judges the challenger."""
+"""Evaluates the students and judges the challenger."""
 
 from kfp import dsl
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
@@ -11,18 +11,20 @@ def evaluate(
     job: str,
     features: Input[Dataset],
     model: Input[Model],
+    knowledge: Input[Dataset],
     bundle: Output[Model],
     metrics: Output[Metrics],
     roc: Output[ClassificationMetrics],
     page: Output[HTML],
     summary: Output[Markdown],
 ) -> str:
-    """Measures every network on the test window and decides whether the challenger replaces the champion.
+    """Measures every student, makes the best the challenger and decides whether it replaces the champion.
 
     Args:
         job: The job, from ingest.
         features: The training frame.
         model: The trained networks and their predictions.
+        knowledge: What students other than the vanilla one read.
         bundle: The challenger's bundle, not yet published.
         metrics: AUC, per-user AUC, LogLoss and PCOC of every network.
         roc: The challenger's ROC curve.
@@ -34,7 +36,8 @@ def evaluate(
     """
     from elec.steps.evaluate import evaluate
 
-    found = evaluate(job, features=features.path, model=model.path, bundle=bundle.path, page=page.path, summary=summary.path)
+    read = {"features": features.path, "model": model.path, "knowledge": knowledge.path}
+    found = evaluate(job, **read, bundle=bundle.path, page=page.path, summary=summary.path)
     for name, value in found.metrics.items():
         metrics.log_metric(name, value)
     roc.log_roc_curve(found.roc["fpr"], found.roc["tpr"], found.roc["thresholds"])

@@ -18,6 +18,9 @@ from urllib.parse import unquote, urlparse
 
 from elec.errors import InputError
 
+#: What S3 takes in one request.
+_KEYS_DELETED_AT_ONCE = 1000
+
 
 def is_s3(uri: str | Path) -> bool:
     """Whether the URI names S3."""
@@ -189,6 +192,49 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def whole_file(uri: str | Path) -> Iterator[Path]:
+    """Gives a path to write a large file at, and puts the file in its place when the `with` block ends well.
+
+    A reader sees the old file or the new one, never a part, even if the machine goes down in the middle.
+
+    Args:
+        uri: The place; a file that is there is replaced.
+    """
+    if is_s3(uri):
+        with tempfile.TemporaryDirectory(prefix="elec-") as scratch:
+            path = Path(scratch, "file")
+            yield path
+            bucket, key = _bucket_and_key(uri)
+            with _s3_errors(uri):
+                _s3().upload_file(str(path), bucket, key)
+        return
+    target = local_path(uri)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_folder(uri: str | Path) -> None:
+    """Removes all files below a URI; there may be none."""
+    if not is_s3(uri):
+        shutil.rmtree(local_path(uri), ignore_errors=True)
+        return
+    bucket, _ = _bucket_and_key(uri)
+    names = list_files(uri)
+    for start in range(0, len(names), _KEYS_DELETED_AT_ONCE):
+        keys = [{"Key": _bucket_and_key(join(uri, name))[1]} for name in names[start : start + _KEYS_DELETED_AT_ONCE]]
+        with _s3_errors(uri):
+            _s3().delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+
+
 def fetch_folder(uri: str | Path, folder: Path) -> Path:
     """Gives a local folder with the files of a URI: the folder itself when it is local, else a copy.
 
@@ -225,6 +271,15 @@ def _bucket_and_key(uri: str | Path) -> tuple[str, str]:
     if not bucket:
         raise InputError(f"{uri}: names no bucket; write s3://bucket/path")
     return bucket, key
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename in a folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _put_if_absent(bucket: str, key: str, content: bytes, uri: str) -> None:

@@ -11,8 +11,9 @@ import os
 
 from elec import storage
 from elec.errors import InputError
-from elec.features.definitions import definitions, project_name
+from elec.features.definitions import definitions, project_name, vector_definitions
 from elec.features.store_config import feast_root
+from elec.features.vectors import published_vectors
 from elec.spec import load_spec
 
 for _variable, _content in (
@@ -25,10 +26,11 @@ for _variable, _content in (
 _dataset = load_spec(os.environ["ELEC_SPEC"]).dataset
 _feast_folder = feast_root(os.environ["FEAST_FS_YAML_FILE_PATH"].rpartition("/")[0] or ".")
 
+_data = storage.join(_feast_folder, "data", project_name(_dataset.name))
+_objects = definitions(_dataset, _data)
+# Views of text vectors are of a run, not of the spec: those whose rows lie there stay.
+for _views in published_vectors(_data):
+    _objects += vector_definitions(_dataset, _views, _data)
+
 # Feast looks at the module's attributes.
-globals().update(
-    {
-        f"{type(_object).__name__}_{_object.name}": _object
-        for _object in definitions(_dataset, storage.join(_feast_folder, "data", project_name(_dataset.name)))
-    }
-)
+globals().update({f"{type(_object).__name__}_{_object.name}": _object for _object in _objects})

@@ -72,11 +72,19 @@ def retraining_pipeline(spec: Spec, *, workspace: str, run_id: str = dsl.PIPELIN
                 trained = place(
                     distill(job=job, features=features, texts=texts.outputs["texts"], mllm=teacher.outputs["mllm"]),
                     cluster,
-                    gpu=True,
+                    # On several nodes the GPUs are its workers'; the task itself only starts them and waits.
+                    gpu=cluster.nodes == 1,
                 )
-                judged = place(evaluate(job=job, features=features, model=trained.outputs["model"]), cluster)
+                networks, knowledge = trained.outputs["model"], trained.outputs["knowledge"]
+                judged = place(evaluate(job=job, features=features, model=networks, knowledge=knowledge), cluster)
 
                 with dsl.If(judged.outputs["Output"] == "promote", name="promote"):
-                    place(deploy(job=job, bundle=judged.outputs["bundle"], window=drift.outputs["window"]), cluster)
+                    service = deploy(
+                        job=job,
+                        bundle=judged.outputs["bundle"],
+                        window=drift.outputs["window"],
+                        model=networks,
+                    )
+                    place(service, cluster)
 
     return retraining

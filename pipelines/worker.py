@@ -35,8 +35,8 @@ def main() -> int:
     this = LocalRun.model_validate_json(sys.stdin.read())
     die_with(this.parent)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=this.artifacts, raise_on_error=True)
-    # A retry replaces a lost pod; here there is none, and a wrong file name would be tried again and again.
-    cluster = this.spec.run.cluster.model_copy(update={"retries": 0})
+    # A retry replaces a lost pod; here there is none, and a wrong file name would be tried again and again. There is one node.
+    cluster = this.spec.run.cluster.model_copy(update={"retries": 0, "nodes": 1})
     run = this.spec.run.model_copy(update={"cluster": cluster})
     spec = this.spec.model_copy(update={"run": run})
     pipeline = retraining_pipeline(spec, workspace=this.workspace, run_id=this.run_id)

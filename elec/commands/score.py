@@ -16,11 +16,12 @@ def score(
 ) -> None:
     """Score the records of a file.
 
-    A record is scored as it stands in the file: no features are looked up. A missing value is left empty.
+    A record is scored as it stands in the file: no features are looked up. A missing value is left empty. Only the text
+    vectors of a model that reads them come from the workspace, by the record's user and item.
     """
-    from elec.commands.bundles import bundle_of
+    from elec.commands.bundles import bundle_of, feast_of
     from elec.serving.batch import score_file
-    from elec.serving.start import load_predictor
+    from elec.serving.start import load_scorer
 
-    rows = score_file(load_predictor(bundle_of(bundle, workspace)), source, output)
+    rows = score_file(load_scorer(bundle_of(bundle, workspace), feast_of(workspace)), source, output)
     typer.echo(f"{rows:,} records scored: {output}")

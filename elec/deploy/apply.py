@@ -11,7 +11,7 @@ import httpx
 
 from elec import storage
 from elec.deploy.check import problems
-from elec.deploy.kserve import SERVING_GROUP, Manifest, manifests
+from elec.deploy.kserve import Manifest, manifests
 from elec.deploy.smoke import SmokeReport, smoke_test
 from elec.errors import BlockedError, ElecError, InputError, RunFailedError
 from elec.progress import Progress
@@ -27,7 +27,14 @@ log = logging.getLogger("elec.deploy")
 #: Names this program among those that own fields of an object.
 FIELD_MANAGER = "elec"
 
-_PLURALS = {"ServiceAccount": "serviceaccounts", "ServingRuntime": "servingruntimes", "InferenceService": "inferenceservices"}
+_PLURALS = {
+    "ServiceAccount": "serviceaccounts",
+    "ServingRuntime": "servingruntimes",
+    "InferenceService": "inferenceservices",
+    "TrainJob": "trainjobs",
+}
+#: Whose kinds they are: what has to be installed for them.
+_CONTROLLERS = {"InferenceService": "KServe", "ServingRuntime": "KServe", "TrainJob": "Kubeflow Trainer"}
 _SECONDS_TO_READY = 900.0
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_FOR_AN_ANSWER = 30
@@ -47,8 +54,11 @@ class Cluster:
         self.poll = poll
 
     @classmethod
-    def connect(cls) -> Self:
+    def connect(cls, why: str = "run.deploy.target is kserve") -> Self:
         """The cluster that this runs in, else the one of the user's kubeconfig.
+
+        Args:
+            why: The setting that asks for a cluster.
 
         Raises:
             InputError: If there is neither.
@@ -61,9 +71,7 @@ class Cluster:
             try:
                 config.load_kube_config()
             except (config.ConfigException, OSError) as error:
-                raise InputError(
-                    f"run.deploy.target is kserve, but there is no cluster to reach ({error}); set KUBECONFIG"
-                ) from None
+                raise InputError(f"{why}, but there is no cluster to reach ({error}); set KUBECONFIG") from None
         return cls(client.ApiClient())
 
     def apply(self, document: Manifest) -> None:
@@ -100,7 +108,7 @@ class Cluster:
                 # Until the controller has seen the newest generation its conditions are about the one before.
                 generation = found.get("metadata", {}).get("generation", 0)
                 current = status.get("observedGeneration", generation) >= generation
-                ready = _condition(status, "Ready")
+                ready = condition(status, "Ready")
                 address = (status.get("address") or {}).get("url") or status.get("url")
                 if current and ready.get("status") == "True" and address:
                     return str(address)
@@ -137,7 +145,7 @@ class Cluster:
                 return None
             raise RunFailedError(
                 f"the cluster refused to {_VERBS[method]} {kind} {name} ({error.status} {_message(error)}); "
-                "check the rights of this account, and that KServe is installed"
+                f"check the rights of this account, and that {_CONTROLLERS.get(kind, 'Kubernetes')} is installed"
             ) from None
         except HTTPError as error:
             raise RunFailedError(f"the cluster does not answer ({error}); check KUBECONFIG and the network") from None
@@ -248,11 +256,13 @@ def _checked(spec: Spec, uri: str, bundle_id: str, code_version: str, feast_fold
 def _path(document: Manifest) -> str:
     kind, version = document["kind"], document["apiVersion"]
     metadata = document["metadata"]
-    root = f"/apis/{version}" if version.startswith(SERVING_GROUP) else f"/api/{version}"
+    # Only the core kinds have a version without a group.
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     return f"{root}/namespaces/{metadata['namespace']}/{_PLURALS[kind]}/{metadata['name']}"
 
 
-def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The condition of this type in an object's status; empty if it has none."""
     return next((found for found in status.get("conditions", []) if found.get("type") == kind), {})
 
 

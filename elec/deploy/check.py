@@ -14,6 +14,8 @@ _OPERATORS = {"Exists", "Equal"}
 _EFFECTS = {"NoSchedule", "PreferNoSchedule", "NoExecute"}
 _LABEL = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_RULE = "quote it, 63 letters, digits, '-', '_' or '.' at most"
+#: Kinds whose pods come to an end: nobody waits for them to be ready.
+_ENDS = ("Job ", "TrainJob ")
 _WHOLE = re.compile(r"[0-9]+")
 
 
@@ -33,14 +35,16 @@ def problems(documents: list[Manifest], *, taint: str = GPU) -> list[str]:
         found += [f"{_name(document)}: {problem}" for problem in _labels(labels)]
     pods = list(pod_specs(documents))
     for where, _, pod in pods:
-        found += [f"{where}: {problem}" for problem in _pod(pod, taint)]
+        serves = not where.startswith(_ENDS)
+        found += [f"{where}: {problem}" for problem in _pod(pod, taint, serves=serves)]
     return found + list(_references(documents)) + list(_selectors(documents, pods))
 
 
 def pod_specs(documents: list[Manifest]) -> Iterator[tuple[str, Mapping[str, str], dict[str, Any]]]:
     """The pods that manifests lead to: where they come from, their labels, their spec.
 
-    For an InferenceService it is the runtime's pod with the predictor's settings over it, as KServe merges them.
+    For an InferenceService it is the runtime's pod with the predictor's settings over it, as KServe merges them; for a
+    TrainJob what it makes of its runtime's pod.
     """
     runtimes = {runtime["metadata"]["name"]: runtime["spec"] for runtime in documents if runtime["kind"] == "ServingRuntime"}
     for document in documents:
@@ -50,6 +54,15 @@ def pod_specs(documents: list[Manifest]) -> Iterator[tuple[str, Mapping[str, str
         elif document["kind"] in {"Deployment", "StatefulSet", "DaemonSet", "Job"}:
             template = spec["template"]
             yield where, template.get("metadata", {}).get("labels", {}), template["spec"]
+        elif document["kind"] == "TrainJob":
+            for patch in spec["runtimePatches"]:
+                for job in patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]:
+                    template = job["template"]["spec"]["template"]
+                    containers = [
+                        {"resources": spec["trainer"]["resourcesPerNode"], **container}
+                        for container in template["spec"]["containers"]
+                    ]
+                    yield where, template["metadata"]["labels"], {**template["spec"], "containers": containers}
         elif document["kind"] == "InferenceService":
             predictor = spec["predictor"]
             runtime = runtimes.get(predictor["model"].get("runtime", ""), {})
@@ -74,7 +87,7 @@ def _name(document: Manifest) -> str:
     return f"{document['kind']} {document['metadata']['name']}"
 
 
-def _pod(pod: Mapping[str, Any], taint: str) -> Iterator[str]:
+def _pod(pod: Mapping[str, Any], taint: str, *, serves: bool) -> Iterator[str]:
     with_gpu = False
     for container in pod.get("containers", []):
         name = f"container {container.get('name')}"
@@ -90,6 +103,9 @@ def _pod(pod: Mapping[str, Any], taint: str) -> Iterator[str]:
             yield f"{name} requests {requests.get(GPU)} and is limited to {limits.get(GPU)} {GPU}; they have to be equal"
         with_gpu = with_gpu or str(limits.get(GPU, requests.get(GPU, 0))) != "0"
         yield from _protection(name, container, pod)
+        for probe in ("readinessProbe", "livenessProbe") if serves else ():
+            if probe not in container:
+                yield f"{name} has no {probe}; add one"
     for toleration in pod.get("tolerations", []):
         yield from _toleration(toleration)
     if with_gpu:
@@ -112,9 +128,6 @@ def _protection(name: str, container: Mapping[str, Any], pod: Mapping[str, Any])
         yield f"{name} may gain privileges; set allowPrivilegeEscalation to false, and do not set privileged"
     if "ALL" not in context.get("capabilities", {}).get("drop", []):
         yield f"{name} keeps capabilities; drop ALL"
-    for probe in ("readinessProbe", "livenessProbe"):
-        if probe not in container:
-            yield f"{name} has no {probe}; add one"
 
 
 def _toleration(toleration: Mapping[str, Any]) -> Iterator[str]:

@@ -98,7 +98,7 @@ def _runtime(spec: Spec, labels: dict[str, str], feast_folder: str, code_version
         "command": ["python", "-m", "elec.serving"],
         "args": ["--bundle", _BUNDLE, "--host", "0.0.0.0", "--port", str(_PORT), "--feast", feast_folder],  # noqa: S104
         "ports": [{"containerPort": _PORT, "protocol": "TCP"}],
-        "env": _environment(spec.run.cluster),
+        "env": environment(spec.run.cluster),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -154,8 +154,8 @@ def _predictor(spec: Spec, labels: dict[str, str], bundle: str) -> dict[str, Any
     return predictor
 
 
-def _environment(cluster: ClusterSpec) -> list[dict[str, Any]]:
-    """Switches, and secrets by reference."""
+def environment(cluster: ClusterSpec) -> list[dict[str, Any]]:
+    """The environment of a container of ours: switches, and secrets by reference."""
     variables: list[dict[str, Any]] = [
         {"name": "DO_NOT_TRACK", "value": "1"},
         {"name": "FEAST_USAGE", "value": "False"},

@@ -56,8 +56,8 @@ def smoke_test(url: str, bundle: Bundle, features: Features | None) -> SmokeRepo
         served = _ask(client, "GET", f"/v2/models/{MODEL_NAME}").get("versions")
         if served != [bundle.manifest.bundle_id]:
             raise BlockedError(f"smoke test: {url} serves {served} and not {bundle.manifest.bundle_id}; the champion stays")
-        golden = Golden.load(bundle.golden, bundle.manifest.fields)
-        difference = _largest_difference(_infer(client, bundle, golden.records), golden.scores)
+        golden = Golden.load(bundle.golden, bundle.manifest.fields, bundle.manifest.vector_size)
+        difference = _largest_difference(_infer(client, bundle, golden.records, golden.vectors), golden.scores)
         if not difference <= TOLERANCE:
             raise BlockedError(
                 f"smoke test: scores of /infer differ from training's by {difference:.3g} (at most {TOLERANCE:g}); "
@@ -87,7 +87,7 @@ def _rank(client: httpx.Client, bundle: Bundle, golden: Golden, features: Featur
         raise BlockedError("smoke test: the scores of /rank are not finite, or not in order; the champion stays")
     order = [entry["item"] for entry in ranked]
     candidates = Predictor(bundle, features).candidates(user, order, context)
-    difference = _largest_difference(_infer(client, bundle, candidates), np.asarray(scores))
+    difference = _largest_difference(_infer(client, bundle, *candidates), np.asarray(scores))
     if not difference <= TOLERANCE:
         raise BlockedError(
             f"smoke test: /rank and /infer differ by {difference:.3g} on the same features (at most {TOLERANCE:g}); "
@@ -96,8 +96,9 @@ def _rank(client: httpx.Client, bundle: Bundle, golden: Golden, features: Featur
     return len(ranked)
 
 
-def _infer(client: httpx.Client, bundle: Bundle, records: pa.Table) -> np.ndarray:
-    answer = _ask(client, "POST", f"/v2/models/{MODEL_NAME}/infer", infer_request(records, bundle.manifest.fields))
+def _infer(client: httpx.Client, bundle: Bundle, records: pa.Table, vectors_N2V: np.ndarray | None) -> np.ndarray:
+    content = infer_request(records, bundle.manifest.fields, vectors_N2V)
+    answer = _ask(client, "POST", f"/v2/models/{MODEL_NAME}/infer", content)
     outputs = answer.get("outputs")
     if not isinstance(outputs, list) or len(outputs) != 1 or not isinstance(outputs[0].get("data"), list):
         raise BlockedError("smoke test: what /infer gives is not an answer of the Open Inference Protocol; the champion stays")

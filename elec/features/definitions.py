@@ -11,6 +11,7 @@ from typing import Any
 from elec import storage
 from elec.errors import InputError
 from elec.features.library import feast, quiet
+from elec.features.vectors import VECTOR, VectorViews
 from elec.spec import DatasetSpec, Entity, FieldSpec, Kind
 
 #: The view, and the file of its data, of each entity.
@@ -87,6 +88,37 @@ def definitions(dataset: DatasetSpec, data_folder: str) -> list[Any]:
             views.append(view)
         if views:
             objects.append(library.FeatureService(name=dataset.feature_service, features=views))
+    return objects
+
+
+def vector_definitions(dataset: DatasetSpec, views: VectorViews, data_folder: str) -> list[Any]:
+    """The Feast objects of one projection's text vectors: a view of the users' and one of the items'.
+
+    Args:
+        dataset: The spec.
+        views: Which projection.
+        data_folder: The folder (absolute, or a URI) of the views' Parquet files.
+    """
+    library = feast()
+    from feast.types import Array, Float32, String
+
+    objects: list[Any] = []
+    with quiet():
+        for entity in VIEWS:
+            key, name = dataset.key_of(entity), views.name(entity)
+            described = library.Entity(name=key, join_keys=[key], value_type=library.ValueType.STRING)
+            source = library.FileSource(
+                name=f"{name}_source", path=views.file(data_folder, entity), timestamp_field="event_timestamp"
+            )
+            view = library.FeatureView(
+                name=name,
+                entities=[described],
+                ttl=timedelta(0),
+                schema=[library.Field(name=key, dtype=String), library.Field(name=VECTOR, dtype=Array(Float32))],
+                source=source,
+                description=f"Text vectors of the {VIEWS[entity]} of {dataset.name}, {views.size} numbers each",
+            )
+            objects += [described, source, view]
     return objects
 
 

@@ -100,9 +100,23 @@ class FeatureEncoder:
         return self._specs
 
     @property
+    def codes(self) -> tuple[Vocabulary | Buckets, ...]:
+        """For each field its vocabulary, or its buckets."""
+        return self._codes
+
+    @property
     def slots(self) -> int:
         """S: how many ids a row has."""
         return sum(field.width for field in self.fields)
+
+    def extended(self, specs: Sequence[FieldSpec], codes: Sequence[Vocabulary | Buckets]) -> "FeatureEncoder":
+        """The same encoder with more fields behind its own.
+
+        Args:
+            specs: The further fields in the order of their slots.
+            codes: For each of them its vocabulary, or its buckets.
+        """
+        return FeatureEncoder((*self._specs, *specs), (*self._codes, *codes))
 
     @classmethod
     def fit(cls, dataset: DatasetSpec, train: Path) -> "FeatureEncoder":

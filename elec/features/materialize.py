@@ -4,6 +4,8 @@ Feast's own incremental mode starts a year before now for a view without time to
 again. Here a fingerprint of the rows that were written tells whether they are still the same.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,31 @@ from typing import Any
 from pydantic import BaseModel
 
 from elec import storage
-from elec.features.definitions import VIEWS
 from elec.features.engine import duckdb_connection, quoted
 from elec.features.library import quiet
 from elec.progress import Progress
-from elec.spec import DatasetSpec, Entity
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Keys that are looked up to see whether the online store still has what was written to it.
 _PROBED_KEYS = 16
+
+
+@dataclass(frozen=True)
+class ViewRows:
+    """The rows behind a view.
+
+    Attributes:
+        name: The view.
+        key: The entity's key.
+        features: The view's features.
+        file: Parquet: the key, `event_timestamp`, the features.
+    """
+
+    name: str
+    key: str
+    features: tuple[str, ...]
+    file: Path
 
 
 class Written(BaseModel):
@@ -41,15 +58,14 @@ class OnlineState(BaseModel):
     views: dict[str, Written] = {}
 
 
-def materialize(store: Any, dataset: DatasetSpec, rows: dict[Entity, Path], state_file: str, as_of: datetime) -> dict[str, str]:
+def materialize(store: Any, views: Sequence[ViewRows], state_file: str, as_of: datetime) -> dict[str, str]:
     """Writes the newest values up to a moment into the online store. Safe to repeat.
 
     A moment before the last one leaves the online store as it is: what serves does not go back in time.
 
     Args:
         store: The `feast.FeatureStore` that the definitions were applied to.
-        dataset: The spec.
-        rows: The Parquet file behind each view.
+        views: What to write.
         state_file: Path or URI of `online.json`, which is read and written.
         as_of: Later rows stay invisible.
 
@@ -60,19 +76,18 @@ def materialize(store: Any, dataset: DatasetSpec, rows: dict[Entity, Path], stat
     if storage.exists(state_file):
         state = OnlineState.model_validate_json(storage.read_bytes(state_file))
     done = {}
-    with Progress("write online store", unit="views", total=len(rows)) as progress:
-        for entity, file in rows.items():
-            view = VIEWS[entity]
-            progress.advance(0, note=view)
-            before = state.views.get(view)
-            if before is not None and not _still_there(store, dataset, entity, file):
+    with Progress("write online store", unit="views", total=len(views)) as progress:
+        for view in views:
+            progress.advance(0, note=view.name)
+            before = state.views.get(view.name)
+            if before is not None and not _still_there(store, view):
                 before = None
-            start = _start(before, as_of, _fingerprint(dataset, entity, file, before.as_of) if before is not None else "")
-            done[view] = "none" if start is None else "all" if start == _EPOCH else "new"
+            start = _start(before, as_of, _fingerprint(view, before.as_of) if before is not None else "")
+            done[view.name] = "none" if start is None else "all" if start == _EPOCH else "new"
             if start is not None:
                 with quiet():
-                    store.materialize(start, as_of, feature_views=[view])
-                state.views[view] = Written(as_of=as_of, fingerprint=_fingerprint(dataset, entity, file, as_of))
+                    store.materialize(start, as_of, feature_views=[view.name])
+                state.views[view.name] = Written(as_of=as_of, fingerprint=_fingerprint(view, as_of))
                 # After each view, so that a run that is stopped between two of them does not do the first again.
                 storage.write_bytes(state_file, state.model_dump_json(indent=2).encode())
             progress.advance(1)
@@ -90,36 +105,34 @@ def _start(before: Written | None, as_of: datetime, fingerprint: str) -> datetim
     return before.as_of if as_of > before.as_of else None
 
 
-def _fingerprint(dataset: DatasetSpec, entity: Entity, file: Path, until: datetime) -> str:
+def _fingerprint(view: ViewRows, until: datetime) -> str:
     """A hash over the rows of a view up to a moment, whatever their order."""
-    names = [dataset.key_of(entity), "event_timestamp", *(field.name for field in dataset.fields_of(entity))]
+    names = [view.key, "event_timestamp", *view.features]
     with duckdb_connection() as connection:
         rows, digest = connection.execute(
             f"""
             SELECT count(*), bit_xor(hash({", ".join(quoted(name) for name in names)}))
             FROM read_parquet($file) WHERE event_timestamp <= $until
             """,  # noqa: S608 - names are quoted
-            {"file": str(file), "until": until},
+            {"file": str(view.file), "until": until},
         ).fetchone()
     return f"{','.join(names)}:{rows}:{digest}"
 
 
-def _still_there(store: Any, dataset: DatasetSpec, entity: Entity, file: Path) -> bool:
+def _still_there(store: Any, view: ViewRows) -> bool:
     """Whether the online store answers for any of a few keys; a flushed or deleted one does not."""
-    view, key = VIEWS[entity], dataset.key_of(entity)
-    if not store.get_feature_view(view).materialization_intervals:
+    if not store.get_feature_view(view.name).materialization_intervals:
         return False
-    names = [field.name for field in dataset.fields_of(entity)]
-    has_value = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in names)
+    has_value = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in view.features)
     with duckdb_connection() as connection:
         keys = connection.execute(
-            f"SELECT DISTINCT {quoted(key)} FROM read_parquet($file) WHERE {has_value} LIMIT {_PROBED_KEYS}",  # noqa: S608
-            {"file": str(file)},
+            f"SELECT DISTINCT {quoted(view.key)} FROM read_parquet($file) WHERE {has_value} LIMIT {_PROBED_KEYS}",  # noqa: S608
+            {"file": str(view.file)},
         ).fetchall()
     if not keys:
         return True
     with quiet():
         answer = store.get_online_features(
-            features=[f"{view}:{name}" for name in names], entity_rows=[{key: found[0]} for found in keys]
+            features=[f"{view.name}:{name}" for name in view.features], entity_rows=[{view.key: found[0]} for found in keys]
         ).to_dict()
-    return any(value is not None for name in names for value in answer[name])
+    return any(value is not None for name in view.features for value in answer[name])

@@ -8,14 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from elec import storage
 from elec.errors import InputError
 from elec.features.definitions import VIEWS, project_name, view_fields
 from elec.features.library import quiet
-from elec.features.raw import TYPES, raw_column
+from elec.features.raw import TYPES
 from elec.features.store_config import feature_store_settings, online_store_errors, open_store
+from elec.features.vectors import VECTOR, VectorViews, dense, key_column
 from elec.spec import DatasetSpec, Entity, FieldSpec
 from elec.spec.run import FeastSpec
 
@@ -34,9 +37,10 @@ class OnlineFeatures:
         feature_service: Its definition has to cover the fields.
         feast_folder: The Feast folder of the workspace.
         settings: Of the online store.
+        vectors: The views of the text vectors to look up too, in the same requests; a column of the view's name each.
 
     Raises:
-        InputError: If there is no Feast registry in the folder, or it does not know the fields.
+        InputError: If there is no Feast registry in the folder, or it does not know the fields or the vectors.
     """
 
     def __init__(
@@ -49,17 +53,23 @@ class OnlineFeatures:
         feature_service: str,
         feast_folder: str | Path,
         settings: FeastSpec,
+        vectors: VectorViews | None = None,
     ) -> None:
         self._keys = {Entity.USER: user, Entity.ITEM: item}
         self._fields = {entity: view_fields(fields, entity, (user, item)) for entity in VIEWS}
         self._key_fields = {entity: FieldSpec(name=key, of=entity) for entity, key in self._keys.items()}
         self._settings = settings
+        self._vectors = vectors
         self._store: Any = None
-        if any(self._fields.values()):
+        if any(self._fields.values()) or vectors is not None:
             # Training alone reads the offline store, and only its image has DuckDB.
             content = feature_store_settings(project_name(dataset), feast_folder, settings)
             self._store = open_store({name: value for name, value in content.items() if name != "offline_store"})
-            self._check_service(feature_service, content["registry"]["path"])
+            registry = content["registry"]["path"]
+            if any(self._fields.values()):
+                self._check_service(feature_service, registry)
+            if vectors is not None:
+                self._check_vectors(vectors, registry)
 
     @classmethod
     def of_dataset(cls, dataset: DatasetSpec, feast_folder: str | Path, settings: FeastSpec) -> Self:
@@ -91,22 +101,58 @@ class OnlineFeatures:
         """
         return self._look_up(Entity.ITEM, keys)
 
+    def vectors(
+        self, users: Sequence[object] | pa.Array | pa.ChunkedArray, items: Sequence[object] | pa.Array | pa.ChunkedArray
+    ) -> npt.NDArray[np.float32]:
+        """The text vectors of N pairs, each user and each item looked up once.
+
+        Returns:
+            float32 [N, 2, V]: the user's vector, then the item's; zeros for what is not known.
+
+        Raises:
+            OnlineStoreError: If the online store cannot be reached.
+        """
+        assert self._vectors is not None, "made without vectors"
+        vectors_N2V = np.empty((len(users), 2, self._vectors.size), dtype=np.float32)
+        for place, (entity, given) in enumerate(((Entity.USER, users), (Entity.ITEM, items))):
+            encoded = key_column(self._key_fields[entity], given).dictionary_encode(null_encoding="encode")
+            view = self._vectors.name(entity)
+            answer = self._ask(entity, encoded.dictionary, [(view, VECTOR)])[view, VECTOR]
+            distinct_KV = dense(pa.array(answer, pa.list_(pa.float32())), self._vectors.size)
+            vectors_N2V[:, place] = distinct_KV[encoded.indices.to_numpy()]
+        return vectors_N2V
+
     def _look_up(self, entity: Entity, keys: Sequence[object]) -> pa.Table:
         key_field, fields = self._key_fields[entity], self._fields[entity]
-        names = raw_column(key_field, pa.array([None if key is None else str(key) for key in keys], pa.string()))
+        names = key_column(key_field, keys)
+        features = [(VIEWS[entity], field.name) for field in fields]
+        if self._vectors is not None:
+            features.append((self._vectors.name(entity), VECTOR))
+        answer = self._ask(entity, names, features)
         columns = {key_field.name: names}
-        answer: dict[str, list[Any]] = {field.name: [] for field in fields}
-        if fields:
-            # An unknown key and no key at all have the same answer.
-            known = ["" if name is None else name for name in names.to_pylist()]
-            references = [f"{VIEWS[entity]}:{field.name}" for field in fields]
-            for start in range(0, len(known), _KEYS_A_LOOK_UP):
-                rows = {key_field.name: known[start : start + _KEYS_A_LOOK_UP]}
-                with online_store_errors(self._settings):
-                    part = self._store.get_online_features(features=references, entity_rows=rows).to_dict()
-                for field in fields:
-                    answer[field.name] += part[field.name]
-        return pa.table(columns | {field.name: pa.array(answer[field.name], TYPES[field.kind]) for field in fields})
+        columns |= {field.name: pa.array(answer[VIEWS[entity], field.name], TYPES[field.kind]) for field in fields}
+        if self._vectors is not None:
+            view = self._vectors.name(entity)
+            columns[view] = pa.array(answer[view, VECTOR], pa.list_(pa.float32()))
+        return pa.table(columns)
+
+    def _ask(self, entity: Entity, keys: pa.Array, features: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[Any]]:
+        """Feast's answers for keys, by view and feature."""
+        answer: dict[tuple[str, str], list[Any]] = {feature: [] for feature in features}
+        if not features:
+            return answer
+        # An unknown key and no key at all have the same answer.
+        known = ["" if key is None else key for key in keys.to_pylist()]
+        references = [f"{view}:{name}" for view, name in features]
+        for start in range(0, len(known), _KEYS_A_LOOK_UP):
+            rows = {self._key_fields[entity].name: known[start : start + _KEYS_A_LOOK_UP]}
+            with online_store_errors(self._settings):
+                # With the views' names, for a field may be called as a feature of another view.
+                found = self._store.get_online_features(features=references, entity_rows=rows, full_feature_names=True)
+                part = found.to_dict()
+            for view, name in features:
+                answer[view, name] += part[f"{view}__{name}"]
+        return answer
 
     def _check_service(self, name: str, registry: str) -> None:
         """Serving reads what training read: the service has to know every field."""
@@ -136,3 +182,18 @@ class OnlineFeatures:
                 f"{registry}: feature service '{name}' has no field {', '.join(missing)}; "
                 "a later spec dropped it, so serve a bundle that was trained since"
             )
+
+    def _check_vectors(self, vectors: VectorViews, registry: str) -> None:
+        from feast.errors import FeastObjectNotFoundException
+
+        for entity in VIEWS:
+            try:
+                if not storage.exists(registry):
+                    raise FeastObjectNotFoundException
+                with quiet():
+                    self._store.get_feature_view(vectors.name(entity))
+            except FeastObjectNotFoundException:
+                raise InputError(
+                    f"{registry}: no feature view '{vectors.name(entity)}' of text vectors there; "
+                    "give the workspace of the run that published the bundle"
+                ) from None

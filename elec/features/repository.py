@@ -2,7 +2,7 @@
 
 <feast folder>/feature_store.yaml          for Feast's own commands
 <feast folder>/registry.db                 definitions
-<feast folder>/data/<project>/*.parquet    the rows of the views, one per key and moment
+<feast folder>/data/<project>/*.parquet    the rows of the views, one per key and moment; text vectors, one per key
 <feast folder>/data/<project>/online.json  what was written to the online store, and from which rows
 <feast folder>/online_store.db             SQLite; with Redis there is none
 """
@@ -11,7 +11,7 @@ import fcntl
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from elec import storage
-from elec.features.definitions import VIEWS, check_names, data_file, definitions, project_name
+from elec.features.definitions import VIEWS, check_names, data_file, definitions, project_name, vector_definitions
 from elec.features.engine import duckdb_connection, quoted
 from elec.features.library import quiet
-from elec.features.materialize import materialize
+from elec.features.materialize import ViewRows, materialize
 from elec.features.store_config import (
     feast_root,
     feature_store_settings,
@@ -30,6 +30,7 @@ from elec.features.store_config import (
     online_store_errors,
     open_store,
 )
+from elec.features.vectors import VECTOR, VectorViews, write_vectors
 from elec.spec import DatasetSpec, Entity
 from elec.spec.run import FeastSpec
 
@@ -105,25 +106,76 @@ class FeatureRepository:
         """
         with self._lock(), tempfile.TemporaryDirectory(prefix="elec-feast-") as scratch:
             rows = self.publish_rows(ingested, Path(scratch))
-            on_s3 = storage.is_s3(self.root)
-            # Feast writes its registry file in place, and a run killed meanwhile would leave half of it.
-            registry = Path(scratch, "registry.db")
-            if storage.exists(self._registry):
-                registry.write_bytes(storage.read_bytes(self._registry))
-            store = self._store(str(registry))
-            with online_store_errors(self.settings):
+            views = [
+                ViewRows(
+                    VIEWS[entity],
+                    self.dataset.key_of(entity),
+                    tuple(field.name for field in self.dataset.fields_of(entity)),
+                    file,
+                )
+                for entity, file in rows.items()
+            ]
+            yield self._put_online(lambda folder: definitions(self.dataset, folder), views, Path(scratch), as_of)
+
+    def publish_vectors(self, vectors: VectorViews, rows: dict[Entity, Path], as_of: datetime) -> dict[str, str]:
+        """Puts the text vectors of users and items in place and online, in the views of their own projection.
+
+        Args:
+            vectors: Which views.
+            rows: For users and items a Parquet file with the key, the column `vector`, and `event_timestamp` where a vector
+                has one.
+            as_of: Vectors that are newer stay invisible online.
+
+        Returns:
+            For each view, which rows went to the online store: `all`, `new` or `none`.
+
+        Raises:
+            OnlineStoreError: If the online store cannot be reached.
+            InputError: If S3 refuses, or a vector has another length.
+        """
+        with self._lock(), tempfile.TemporaryDirectory(prefix="elec-feast-") as scratch:
+            views = []
+            for entity, file in rows.items():
+                key, name = self.dataset.key_of(entity), vectors.name(entity)
+                copy = Path(scratch, f"{name}.parquet")
+                write_vectors(file, copy, key, vectors.size)
+                _publish_file(copy, vectors.file(self.data_folder, entity))
+                views.append(ViewRows(name, key, (VECTOR,), copy))
+            made = self._put_online(
+                lambda folder: vector_definitions(self.dataset, vectors, folder), views, Path(scratch), as_of
+            )
+            return made.online
+
+    def _put_online(
+        self, objects: Callable[[str], list[Any]], views: Sequence[ViewRows], scratch: Path, as_of: datetime
+    ) -> Published:
+        """Applies definitions and writes the views' rows to the online store.
+
+        Args:
+            objects: Makes the definitions of a folder of data.
+            views: What they read; on S3 there is a copy of it in `scratch`.
+            scratch: For local copies.
+            as_of: Later rows stay invisible.
+        """
+        on_s3 = storage.is_s3(self.root)
+        # Feast writes its registry file in place, and a run killed meanwhile would leave half of it.
+        registry = scratch / "registry.db"
+        if storage.exists(self._registry):
+            registry.write_bytes(storage.read_bytes(self._registry))
+        store = self._store(str(registry))
+        with online_store_errors(self.settings):
+            with quiet():
+                store.apply(objects(str(scratch) if on_s3 else self.data_folder))
+            online = materialize(store, views, storage.join(self.data_folder, "online.json"), as_of)
+            final = registry
+            if on_s3:
+                final = scratch / "final.db"
+                shutil.copyfile(registry, final)
                 with quiet():
-                    store.apply(definitions(self.dataset, scratch if on_s3 else self.data_folder))
-                online = materialize(store, self.dataset, rows, storage.join(self.data_folder, "online.json"), as_of)
-                final = registry
-                if on_s3:
-                    final = Path(scratch, "final.db")
-                    shutil.copyfile(registry, final)
-                    with quiet():
-                        self._store(str(final)).apply(definitions(self.dataset, self.data_folder))
-            storage.write_bytes(self._registry, final.read_bytes())
-            write_feature_store(self.dataset, self.root, self.settings)
-            yield Published(store, online)
+                    self._store(str(final)).apply(objects(self.data_folder))
+        storage.write_bytes(self._registry, final.read_bytes())
+        write_feature_store(self.dataset, self.root, self.settings)
+        return Published(store, online)
 
     def _store(self, registry: str) -> Any:
         return open_store(feature_store_settings(self.project, self.root, self.settings, registry=registry))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from elec.runs.page.numbers import count, fixed, signed
-from elec.runs.page.results import gaps, metric_rows
+from elec.runs.page.results import gaps, metric_rows, student_rows
 
 _VERDICTS = {
     "promote": "The challenger goes into service.",
@@ -33,6 +33,14 @@ def results_markdown(facts: Mapping[str, Any]) -> str:
                 for text in (fixed(row.values[metric], digits),)
             ]
             lines.append(f"| {_plain(row.network)} | {' | '.join(cells)} |")
+    students = student_rows(facts)
+    if students:
+        lines += ["", "| student | valid AUC | AUC | LogLoss | PCOC | latency, ms | chosen or why not |"]
+        lines.append("|---|--:|--:|--:|--:|--:|---|")
+        for one in students:
+            figures = (fixed(one.valid_auc), fixed(one.auc), fixed(one.logloss), fixed(one.pcoc, 3), fixed(one.latency, 2))
+            name = f"**{_plain(one.name)}**" if one.chosen else _plain(one.name)
+            lines.append(f"| {name} | {' | '.join(figures)} | {_plain(one.why)} |")
     found = gaps(facts)
     if found:
         lines += ["", "| improvement | metric | estimate | interval |", "|---|---|--:|--:|"]

@@ -4,7 +4,11 @@
 <workspace>/registry/bundles/      published bundles, immutable
 <workspace>/registry/references/   what a bundle was trained on, for the drift check
 <workspace>/registry/champion.json which bundle is in service, and which was before
+<workspace>/registry/weights/      all networks of a published bundle, for a training that starts from them
+<workspace>/snapshots/             trainings that were killed, to go on from, by all that decides them
+<workspace>/trainjobs/<run id>/    what the workers of a training on several nodes read and write
 <workspace>/vectors/               text vectors, by content
+<workspace>/knowledge/             projection and codebooks of the students, by data set, LLM and size
 <workspace>/feast/                 Feast's registry and online store
 """
 
@@ -50,10 +54,26 @@ class Workspace:
         """The reference window of a published bundle."""
         return storage.join(self.uri, "registry", "references", bundle_id)
 
+    def weights(self, bundle_id: str) -> str:
+        """The trained networks of a published bundle and their vocabulary, for a training that starts from them."""
+        return storage.join(self.uri, "registry", "weights", bundle_id)
+
+    def snapshots(self, key: str) -> str:
+        """The snapshots of a run's trainings."""
+        return storage.join(self.uri, "snapshots", key)
+
+    def train_job(self, run_id: str) -> str:
+        """Where the workers of a training on several nodes find their inputs and leave the model."""
+        return storage.join(self.uri, "trainjobs", run_id)
+
     @property
     def vectors(self) -> str:
         """The store of text vectors."""
         return storage.join(self.uri, "vectors")
+
+    def knowledge(self, dataset: str, llm_id: str, size: str) -> str:
+        """The projection and the codebooks that every run of a data set with an LLM uses."""
+        return storage.join(self.uri, "knowledge", dataset, llm_id, size)
 
     @property
     def feast(self) -> str:

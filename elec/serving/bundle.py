@@ -1,9 +1,11 @@
 """A bundle: the folder that serves. It is immutable, and opened only if each of its files is the one that was published.
 
-model.onnx      `slots` int64 [N, S] -> `score` float32 [N], the probability of a click
-vocabulary/     the field encoder's state
-golden.json     records of the test rows, and the scores they had in training
-manifest.json   what it is, and the SHA-256 of every other file
+model.onnx            `slots` int64 [N, S] -> `score` float32 [N], the probability of a click; the student that reads text
+                      vectors takes `vectors` float32 [N, 2, V] too: the user's, then the item's, zeros where unknown
+vocabulary/           the field encoder's state
+semantic_ids.parquet  each item's semantic ids, for the student that reads them
+golden.json           records of the test rows, and the scores they had in training
+manifest.json         what it is, and the SHA-256 of every other file
 """
 
 import hashlib
@@ -22,6 +24,7 @@ from elec.spec import cache_folder as user_cache
 MODEL = "model.onnx"
 VOCABULARY = "vocabulary"
 GOLDEN = "golden.json"
+SEMANTIC_IDS = "semantic_ids.parquet"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Bundle:
     def vocabulary(self) -> Path:
         """The field encoder's state."""
         return self.folder / VOCABULARY
+
+    @property
+    def semantic_ids(self) -> Path:
+        """Each item's semantic ids; there for the student that reads them."""
+        return self.folder / SEMANTIC_IDS
 
     @property
     def golden(self) -> Path:
@@ -120,7 +128,8 @@ def _files(folder: Path) -> list[str]:
 
 def _check_names(present: set[str], manifest: Manifest, where: str) -> None:
     expected: Mapping[str, str] = manifest.files
-    for name in (MODEL, GOLDEN, *expected):
+    own = (SEMANTIC_IDS,) if manifest.semantic_ids else ()
+    for name in (MODEL, GOLDEN, *own, *expected):
         if name not in present or name not in expected:
             raise InputError(f"{where}: the bundle's file '{name}' is missing; publish the bundle anew")
     for name in sorted(present - set(expected) - {MANIFEST}):

@@ -22,29 +22,41 @@ class Golden:
     Args:
         records: N rows with a raw column for every field.
         scores: float64 [N], from the network in training.
+        vectors: float32 [N, 2, V], the text vectors of user and item that training had; None for a student without.
     """
 
-    def __init__(self, records: pa.Table, scores: np.ndarray) -> None:
-        if records.num_rows != len(scores):
+    def __init__(self, records: pa.Table, scores: np.ndarray, vectors: np.ndarray | None = None) -> None:
+        if records.num_rows != len(scores) or (vectors is not None and len(vectors) != len(scores)):
             raise ValueError(f"{records.num_rows} records with {len(scores)} scores")
         self.records = records
         self.scores = scores
+        self.vectors = vectors
 
     def save(self, path: Path) -> None:
         """Writes the file."""
-        content = {"records": self.records.to_pydict(), "scores": self.scores.astype(np.float64)}
+        content: dict[str, Any] = {"records": self.records.to_pydict(), "scores": self.scores.astype(np.float64)}
+        if self.vectors is not None:
+            content["vectors"] = self.vectors.astype(np.float32)
         path.write_bytes(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2))
 
     @classmethod
-    def load(cls, path: Path, fields: Sequence[FieldSpec]) -> "Golden":
+    def load(cls, path: Path, fields: Sequence[FieldSpec], vector_size: int = 0) -> "Golden":
         """Reads the file.
 
+        Args:
+            path: The file.
+            fields: What a record of the bundle has.
+            vector_size: V, of its text vectors; 0 for none.
+
         Raises:
-            InputError: If it is damaged, or its records do not have the fields.
+            InputError: If it is damaged, or its records do not have the bundle's fields and vectors.
         """
         try:
             content: Any = orjson.loads(path.read_bytes())
             columns = {field.name: pa.array(content["records"][field.name], TYPES[field.kind]) for field in fields}
-            return cls(pa.table(columns), np.asarray(content["scores"], dtype=np.float64))
+            vectors = None
+            if vector_size:
+                vectors = np.asarray(content["vectors"], dtype=np.float32).reshape(-1, 2, vector_size)
+            return cls(pa.table(columns), np.asarray(content["scores"], dtype=np.float64), vectors)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
             raise InputError(f"{path}: not golden records of this model ({error}); publish the bundle anew") from None

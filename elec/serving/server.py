@@ -10,7 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import uvicorn
@@ -31,6 +31,8 @@ from elec.serving.protocol import (
 from elec.version import code_version
 
 log = logging.getLogger("elec.serving")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ def create_app(predictor: Predictor, *, limits: Limits = Limits()) -> FastAPI:
     app = FastAPI(title="elec", version=code_version(), docs_url=None, redoc_url=None)
     manifest = predictor.manifest
     # Look-ups wait, and must not hold up the event loop; one thread, for threads do not share a store.
-    ranking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rank")
+    looking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look-up")
+
+    async def in_order(work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(looking, work, *arguments)
 
     @app.get("/v2/health/live")
     async def live() -> Response:
@@ -81,14 +86,18 @@ def create_app(predictor: Predictor, *, limits: Limits = Limits()) -> FastAPI:
     @app.post(f"/v2/models/{MODEL_NAME}/infer")
     async def infer(request: Request) -> Response:
         content = parse_json(await _body(request, limits.body))
-        table = parse_infer(content, manifest.fields, limits.rows)
-        return Response(infer_response(content, predictor.score(table), manifest.bundle_id), media_type="application/json")
+        records = parse_infer(content, manifest.fields, limits.rows, manifest.vector_size)
+        if manifest.vectors is not None and records.vectors_N2V is None:
+            scores = await in_order(predictor.score, records.table)
+        else:
+            scores = predictor.score(*records)
+        return Response(infer_response(content, scores, manifest.bundle_id), media_type="application/json")
 
     @app.post("/rank")
     async def rank(request: Request) -> Response:
         content = parse_json(await _body(request, limits.body))
         user, items, context = _parse_rank(content, limits.rows)
-        ranked = await asyncio.get_running_loop().run_in_executor(ranking, predictor.rank, user, items, context)
+        ranked = await in_order(predictor.rank, user, items, context)
         scored = [{"item": item, "score": score} for item, score in ranked]
         return _json({"bundle": manifest.bundle_id, "items": scored})
 

@@ -6,6 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
+from elec.errors import InputError
 from elec.serving.bundle import open_bundle
 from elec.serving.manifest import Manifest
 from elec.serving.predictor import Features, Predictor
@@ -21,12 +22,44 @@ def load_predictor(bundle: str, feast_folder: str = "", *, cache: Path | None = 
         cache: Where a bundle from S3 is kept.
 
     Raises:
-        InputError: If the bundle is refused, or the Feast folder does not have its feature service.
+        InputError: If the bundle is refused, or the Feast folder does not have its feature service or its text vectors.
     """
     opened = open_bundle(bundle, cache)
     predictor = Predictor(opened, open_features(opened.manifest, feast_folder) if feast_folder else None)
     predictor.warm_up()
     return predictor
+
+
+def load_scorer(bundle: str, feast_folder: str = "", *, cache: Path | None = None) -> Predictor:
+    """Opens a bundle for scoring files: text vectors are read from the files behind Feast's views, all at once.
+
+    Args:
+        bundle: Its URI.
+        feast_folder: The Feast folder of a workspace; only a student that reads text vectors needs it.
+        cache: Where a bundle from S3 is kept.
+
+    Raises:
+        InputError: If the bundle is refused, or its text vectors are not there.
+    """
+    opened = open_bundle(bundle, cache)
+    manifest = opened.manifest
+    if manifest.vectors is None:
+        return Predictor(opened)
+    if not feast_folder:
+        raise InputError(
+            f"{bundle}: this model reads text vectors of users and items from Feast's folder; "
+            "give the workspace of the run that published it with --workspace"
+        )
+    from elec.features.stored_vectors import StoredVectors
+
+    stored = StoredVectors(
+        dataset=manifest.dataset,
+        user=manifest.user,
+        item=manifest.item,
+        views=manifest.vectors,
+        feast_folder=feast_folder,
+    )
+    return Predictor(opened, vectors=stored)
 
 
 def open_features(manifest: Manifest, feast_folder: str) -> Features:
@@ -45,6 +78,7 @@ def open_features(manifest: Manifest, feast_folder: str) -> Features:
         feature_service=manifest.feature_service,
         feast_folder=feast_folder,
         settings=manifest.feast,
+        vectors=manifest.vectors,
     )
 
 

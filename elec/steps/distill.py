@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import orjson
-
 from elec.steps.job import parse_job
-from elec.steps.textify import vector_store
+from elec.steps.knowledge import prepare_knowledge
 
 
-def distill(job: str, *, features: str, texts: str, mllm: str, model: str) -> dict[str, float]:
-    """Distils the M-LLM into the vanilla network.
+def distill(job: str, *, features: str, texts: str, mllm: str, model: str, knowledge: str) -> dict[str, float]:
+    """Distils the M-LLM into the students, here or on several nodes of the cluster (`run.cluster.nodes`).
 
     Args:
         job: The `Job`, as JSON.
@@ -17,20 +15,25 @@ def distill(job: str, *, features: str, texts: str, mllm: str, model: str) -> di
         texts: Folder of the textify step.
         mllm: Folder of the adaptation step.
         model: Folder to write.
+        knowledge: Folder to write first: what students other than the vanilla one read.
 
     Returns:
         Figures for the pipeline UI.
     """
-    from elec.device import choose_device
-    from elec.llm.mllm import load_mllm
-    from elec.llm.representations import representations_of
-    from elec.training import distill as train
-
     this = parse_job(job)
+    inputs = {"features": Path(features), "texts": Path(texts), "mllm": Path(mllm)}
     with this.step("distill") as record:
-        teacher = load_mllm(Path(mllm), device=choose_device())
-        known = representations_of(teacher, Path(texts), vector_store(this))
-        report = train(this.spec, Path(features), known, Path(model))
-        record.facts.update(report.model_dump(mode="json"))
-        record.facts["curves"] = orjson.loads(Path(model, "curves.json").read_bytes())
-    return {f"best_epoch_{network}": float(epoch) for network, epoch in report.best_epochs.items()}
+        made = prepare_knowledge(this, Path(features), Path(texts), Path(knowledge))
+        if made:
+            inputs["knowledge"] = Path(knowledge)
+        record.facts.update(made)
+        if this.spec.run.cluster.nodes > 1:
+            from elec.cluster.launch import train_on_nodes
+
+            facts = train_on_nodes(this, inputs, Path(model))
+        else:
+            from elec.steps.training import train_networks
+
+            facts = train_networks(this, inputs, Path(model))
+        record.facts.update(facts)
+    return {f"best_epoch_{network}": float(epoch) for network, epoch in record.facts["best_epochs"].items()}

@@ -4,6 +4,7 @@ import datetime as dt
 import random
 import re
 from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -13,6 +14,8 @@ from elec.commands.data import app
 from elec.ingest import Ingested, ingest
 from elec.ingest.describe import describe
 from elec.spec import DatasetSpec, FieldSpec, Label, SideTable, Source, Split, Timestamp, load_spec, parse_spec
+from elec.spec.learning import StudentSpec
+from elec.spec.run import GateSpec
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bring-your-own-log.md").read_text(encoding="utf-8")
 
@@ -75,6 +78,16 @@ def test_the_side_tables_of_the_page_are_right() -> None:
     assert spec.tables.users is not None
     assert spec.tables.items is not None
     assert spec.tables.items.path == "s3://shop/ads/*.jsonl.gz"
+
+
+def test_the_students_of_the_page_are_those_that_there_are() -> None:
+    spec = parse_spec(_block("yaml") + _block("yaml", 2), origin="page", folder=Path("/data"))
+    section = PAGE.split("## Which student serves")[1].split("\n## ")[0]
+    assert set(re.findall(r"^- \*\*(\w+)\*\*", section, re.MULTILINE)) == set(spec.run.student.train)
+    assert set(get_args(StudentSpec.model_fields["train"].annotation)[:-1]) == {Literal[spec.run.student.train]}
+    # The numbers shown are the defaults.
+    assert spec.run.student.model_copy(update={"train": ("vanilla",)}) == StudentSpec()
+    assert spec.run.gate == GateSpec()
 
 
 def test_every_key_is_in_the_table() -> None:

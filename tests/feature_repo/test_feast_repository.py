@@ -12,8 +12,10 @@ import pytest
 from elec.errors import InputError
 from elec.features.definitions import definitions
 from elec.features.repository import FeatureRepository
+from elec.features.vectors import VectorViews
 from elec.spec import DatasetSpec, Entity, load_spec
 
+VIEWS = VectorViews(version="0123456789ab", size=2)
 REPOSITORY = Path(__file__).parents[2] / "feature_repo"
 
 SPEC = """
@@ -87,6 +89,17 @@ def publish(dataset: DatasetSpec, folder: Path) -> None:
         pass
 
 
+def publish_vectors(dataset: DatasetSpec, workspace: Path) -> None:
+    import datetime
+
+    rows = {}
+    for entity in (Entity.USER, Entity.ITEM):
+        rows[entity] = workspace / f"{entity}.parquet"
+        pq.write_table(pa.table({str(entity): ["a"], "vector": [[1.0, 2.0]]}), rows[entity])
+    repository = FeatureRepository(dataset, workspace / "feast", load_spec("movielens-100k").run.feast)
+    repository.publish_vectors(VIEWS, rows, datetime.datetime(2024, 2, 1, tzinfo=datetime.UTC))
+
+
 def feast(*command: str, spec_file: Path, workspace: Path) -> str:
     environment = os.environ | {
         "ELEC_SPEC": str(spec_file),
@@ -102,11 +115,14 @@ def feast(*command: str, spec_file: Path, workspace: Path) -> str:
 @pytest.mark.slow
 def test_feast_finds_in_the_repository_what_the_run_applied(spec_file: Path, tmp_path: Path) -> None:
     publish(load_spec(spec_file).dataset, tmp_path / "ingested")
+    publish_vectors(load_spec(spec_file).dataset, tmp_path)
     plan = feast("plan", spec_file=spec_file, workspace=tmp_path)
     # Feast always finds its own time stamps on file sources changed; nothing else is.
     objects = [line.strip() for line in plan.splitlines() if line.startswith(("Created ", "Updated ", "Deleted "))]
     assert sorted(line for line in objects if "sqlite table" not in line) == [
+        f"Updated feature view {VIEWS.name(Entity.ITEM)}",
         "Updated feature view items",
+        f"Updated feature view {VIEWS.name(Entity.USER)}",
         "Updated feature view users",
     ]
     assert "schema" not in plan

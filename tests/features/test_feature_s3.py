@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ingested_folder import DATASET, moment, write_ingested
 
@@ -14,7 +16,10 @@ from elec import storage
 from elec.errors import InputError
 from elec.features.build import build_features
 from elec.features.online import OnlineFeatures
-from elec.spec import Spec
+from elec.features.repository import FeatureRepository
+from elec.features.stored_vectors import StoredVectors
+from elec.features.vectors import VectorViews, published_vectors
+from elec.spec import Entity, Spec
 from elec.spec.run import FeastSpec, RunSpec
 
 
@@ -51,6 +56,22 @@ def redis_settings(tmp_path: Path) -> Iterator[FeastSpec]:
             time.sleep(0.05)
         yield FeastSpec(online_store="redis", redis=f"127.0.0.1:{port}")
         process.terminate()
+
+
+def test_text_vectors_of_a_workspace_on_s3(tmp_path: Path, bucket: str, redis_settings: FeastSpec) -> None:
+    folder = f"s3://{bucket}/with-vectors/feast"
+    views = VectorViews(version="0123456789ab", size=2)
+    rows = {}
+    for entity, key in ((Entity.USER, "user_id"), (Entity.ITEM, "item_id")):
+        rows[entity] = tmp_path / f"{entity}.parquet"
+        pq.write_table(pa.table({key: ["known"], "vector": [[1.0, -2.0]]}), rows[entity])
+    repository = FeatureRepository(DATASET, folder, redis_settings)
+    assert set(repository.publish_vectors(views, rows, moment(100)).values()) == {"all"}
+    assert published_vectors(f"{folder}/data/small_shop") == [views]
+    keys = {"dataset": DATASET.name, "user": "user_id", "item": "item_id", "feast_folder": folder}
+    online = OnlineFeatures(**keys, fields=(), feature_service="", settings=redis_settings, vectors=views)
+    for source in (online, StoredVectors(**keys, views=views)):
+        assert source.vectors(["known", "nobody"], ["known", "known"]).tolist() == [[[1, -2], [1, -2]], [[0, 0], [1, -2]]]
 
 
 def test_a_workspace_on_s3(tmp_path: Path, bucket: str, redis_settings: FeastSpec) -> None:

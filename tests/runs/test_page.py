@@ -220,6 +220,45 @@ def test_markdown_has_the_decision_and_the_figures(made_up):
     assert "no decision" in results_markdown({})
 
 
+def three_students(made_up):
+    students = {
+        "vanilla": (0.781, 0.31, None, "validation AUC not above that of semantic_ids"),
+        "semantic_ids": (0.792, 0.44, None, "challenger"),
+        "vectors": (0.799, 14.2, 13.6, "too slow: 14.20 ms, at most 10 ms"),
+    }
+    made_up["evaluate"]["student"] = "semantic_ids"
+    made_up["evaluate"]["students"] = {
+        name: {
+            "valid": {"auc": auc + 0.001, "logloss": 0.55, "pcoc": 1.0},
+            "test": {"auc": auc, "logloss": 0.56, "pcoc": 1.01},
+            "latency": {"candidates": 100, "p50_ms": latency, "lookup_p50_ms": look_up},
+            "why": why,
+        }
+        for name, (auc, latency, look_up, why) in students.items()
+    }
+
+
+def test_the_students_are_compared_where_there_is_a_choice(write, made_up):
+    run = write(made_up)
+    assert "The choice of the student" not in build_page(summarise(run), run.records())
+    three_students(made_up)
+    run = write(made_up)
+    page = build_page(summarise(run), run.records())
+    assert "The choice of the student" in page
+    for said in ("0.8000", "14.20 ms", "13.60 ms of it look-up", "too slow: 14.20 ms, at most 10 ms", "looked up in Feast"):
+        assert said in page
+    assert "tabular columns and the item&#39;s semantic ids" in page, "the table of networks says what the student reads"
+    assert "The choice of the student" in results_page(made_up["evaluate"])
+
+
+def test_students_in_markdown(made_up):
+    assert "valid AUC" not in results_markdown(made_up["evaluate"])
+    three_students(made_up)
+    text = results_markdown(made_up["evaluate"])
+    assert "| **semantic\\_ids** | 0.7930 | 0.7920 | 0.5600 | 1.010 | 0.44 | challenger |" in text
+    assert "| vectors | 0.8000 | 0.7990 | 0.5600 | 1.010 | 14.20 | too slow: 14.20 ms, at most 10 ms |" in text
+
+
 def test_markdown_keeps_text_as_text(made_up):
     made_up["evaluate"]["gate"]["reasons"] = ["a | b\n# <b>[x](javascript:1)</b>"]
     assert r"- a \| b \# \<b\>\[x\](javascript:1)\</b\>" in results_markdown(made_up["evaluate"])

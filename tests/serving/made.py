@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +17,17 @@ import pytest
 
 from elec.features import FeatureEncoder
 from elec.features.frame import frame_schema
+from elec.features.vectors import VectorViews
+from elec.features.vocabulary import Vocabulary
 from elec.serving.bundle import hashes
-from elec.serving.manifest import MANIFEST, BundleMetadata, Manifest, bundle_id, read_manifest
-from elec.spec import Spec
-from elec.spec.run import ModelSpec
+from elec.serving.manifest import MANIFEST, BundleMetadata, Manifest, Student, bundle_id, read_manifest
+from elec.spec import Entity, FieldSpec, Spec
+from elec.spec.learning import ModelSpec
 
 AS_OF = datetime(2024, 5, 1, tzinfo=UTC)
 USERS, ITEMS = 40, 60
+#: Numbers of a text vector.
+VECTOR = 6
 
 SPEC = Spec.model_validate(
     {
@@ -96,8 +101,45 @@ def make_features(folder: Path) -> Path:
     return folder
 
 
-def make_model(features: Path, folder: Path, *, seed: int = 0, model: ModelSpec = SPEC.run.model) -> Path:
-    """What the distillation step leaves, with random weights wide enough for scores to differ."""
+def make_knowledge(features: Path, folder: Path) -> Path:
+    """What students other than the vanilla one read; the last items and users are left out of it, and have no history."""
+    draw = np.random.default_rng(5)
+    items = [f"i{i}" for i in range(ITEMS - 5)]
+    first = [str(i % 4) for i in range(len(items))]
+    second = [f"{code}-{i % 3}" for i, code in enumerate(first)]
+    vectors_IV, vectors_UV = draw.normal(size=(len(items), VECTOR)), draw.normal(size=(USERS - 5, VECTOR))
+    folder.mkdir(parents=True)
+    described = {"item_id": items, "code_1": first, "code_2": second, "vector": _vector_column(vectors_IV)}
+    pq.write_table(pa.table(described), folder / "items.parquet")
+    users = {"user_id": [f"u{i}" for i in range(USERS - 5)]}
+    users["event_timestamp"] = pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * (USERS - 5), pa.timestamp("us", tz="UTC"))
+    pq.write_table(pa.table(users | {"vector": _vector_column(vectors_UV)}), folder / "users.parquet")
+    (folder / "projection.safetensors").write_bytes(b"as if")
+    encoder = FeatureEncoder.load(features / "vocabulary")
+    specs = [FieldSpec(name=name, of=Entity.ITEM) for name in ("semantic_id_1", "semantic_id_2")]
+    codes = [Vocabulary(pa.array(sorted(set(values)))) for values in (first, second)]
+    encoder.extended(specs, codes).save(folder / "vocabulary")
+    (folder / "rows").mkdir()
+    rows = pq.read_table(features / "frame" / "test.parquet", columns=["user_id", "item_id"]).to_pylist()
+    of_user = {f"u{i}": vector for i, vector in enumerate(vectors_UV)}
+    of_item = {f"i{i}": vector for i, vector in enumerate(vectors_IV)}
+    nothing = np.zeros(VECTOR)
+    rows_N2V = np.array([(of_user.get(row["user_id"], nothing), of_item.get(row["item_id"], nothing)) for row in rows])
+    np.save(folder / "rows" / "test.npy", rows_N2V.astype(np.float16))
+    return folder
+
+
+def _vector_column(vectors_NV: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors_NV.astype(np.float32).reshape(-1)), vectors_NV.shape[1])
+
+
+def make_model(
+    features: Path, folder: Path, *, seed: int = 0, model: ModelSpec = SPEC.run.model, student: Student = "vanilla"
+) -> Path:
+    """What the distillation step leaves, with random weights wide enough for scores to differ.
+
+    `features` is the knowledge for the student that reads semantic ids.
+    """
     import torch
 
     from elec.models import vanilla_network
@@ -105,10 +147,13 @@ def make_model(features: Path, folder: Path, *, seed: int = 0, model: ModelSpec 
 
     fields = FeatureEncoder.load(features / "vocabulary").fields
     torch.manual_seed(seed)
-    network = vanilla_network(fields, model)
+    vector_size = VECTOR if student == "vectors" else 0
+    network = vanilla_network(fields, model, vector_size)
     with torch.no_grad():
         network.module.embedding.table.weight.normal_(std=0.5)
     record = ModelRecord(
+        student=student,
+        vector_size=vector_size,
         model=model,
         fields=field_records(fields),
         llm_size=128,
@@ -146,6 +191,48 @@ def variant(bundle: Path, folder: Path, **changes: object) -> Manifest:
     content["bundle_id"] = bundle_id(content["dataset"], content["as_of"], content["files"])
     (folder / MANIFEST).write_bytes(Manifest.model_validate(content).to_bytes())
     return read_manifest(folder)
+
+
+def make_student(root: Path, student: Student) -> Manifest:
+    """The bundle of a student in `root/<student>`, from the features, knowledge and views of vectors of that folder."""
+    from elec.serving.export import build_bundle
+
+    features, knowledge = root / "features", root / "knowledge"
+    if not features.exists():
+        make_knowledge(make_features(features), knowledge)
+    encoded = knowledge if student == "semantic_ids" else features
+    model = make_model(encoded, root / f"{student}-model", seed=7, student=student)
+    return build_bundle(
+        SPEC,
+        model,
+        features,
+        root / student,
+        metadata=metadata(),
+        student=student,
+        knowledge=knowledge,
+        vectors=vector_views(knowledge) if student == "vectors" else None,
+    )
+
+
+def vector_views(knowledge: Path) -> VectorViews:
+    """The views of made vectors."""
+    return VectorViews.of(knowledge / "projection.safetensors", size=VECTOR, history=SPEC.run.student.history)
+
+
+@functools.cache
+def shared_students() -> Path:
+    """One folder with the bundles of all students, and a Feast folder with their vectors, for all tests of this process."""
+    from elec.features.repository import FeatureRepository
+
+    root = _shared_folder()
+    for student in get_args(Student):
+        make_student(root, student)
+    shutil.copytree(shared_feast(), root / "feast")
+    knowledge = root / "knowledge"
+    repository = FeatureRepository(SPEC.dataset, root / "feast", SPEC.run.feast)
+    rows = {Entity.USER: knowledge / "users.parquet", Entity.ITEM: knowledge / "items.parquet"}
+    repository.publish_vectors(vector_views(knowledge), rows, AS_OF)
+    return root
 
 
 @functools.cache

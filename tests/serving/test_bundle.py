@@ -98,10 +98,10 @@ def test_a_symbolic_link_to_a_folder_is_refused(copy: Path) -> None:
         open_bundle(copy)
 
 
-@pytest.mark.parametrize("version", [2, "1", None])
+@pytest.mark.parametrize("version", [3, "1", None])
 def test_another_schema_version_is_refused(copy: Path, version: object) -> None:
     rewrite(copy, schema_version=version)
-    with pytest.raises(InputError, match=r"schema_version is .*this code reads 1"):
+    with pytest.raises(InputError, match=r"schema_version is .*this code reads 1 and 2"):
         open_bundle(copy)
 
 

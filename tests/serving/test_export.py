@@ -10,7 +10,7 @@ from elec.serving.bundle import open_bundle
 from elec.serving.export import build_bundle, check_export
 from elec.serving.manifest import read_manifest
 from elec.serving.predictor import Predictor
-from elec.spec.run import ModelSpec
+from elec.spec.learning import ModelSpec
 from tests.serving.made import SPEC, frame, make_model, metadata
 
 

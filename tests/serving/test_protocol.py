@@ -21,7 +21,7 @@ def tensor(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_a_request_of_ours_reads_back_as_the_table() -> None:
     table = frame(50, 3)
-    read = parse_infer(parse_json(orjson.dumps(infer_request(table, FIELDS))), FIELDS, 100)
+    read = parse_infer(parse_json(orjson.dumps(infer_request(table, FIELDS))), FIELDS, 100).table
     assert read.to_pydict() == table.select([field.name for field in FIELDS]).to_pydict()
 
 
@@ -41,7 +41,7 @@ def test_a_request_of_ours_reads_back_as_the_table() -> None:
 def test_datatypes_that_fit(name: str, datatype: str, data: list[Any]) -> None:
     content = request()
     tensor(content, name).update(datatype=datatype, data=data)
-    assert parse_infer(content, FIELDS, 100).num_rows == 2
+    assert parse_infer(content, FIELDS, 100).table.num_rows == 2
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_too_many_rows() -> None:
 
 
 def test_only_the_score_can_be_asked_for() -> None:
-    assert parse_infer(request() | {"outputs": [{"name": "score"}]}, FIELDS, 10).num_rows == 2
+    assert parse_infer(request() | {"outputs": [{"name": "score"}]}, FIELDS, 10).table.num_rows == 2
     for outputs in ([{"name": "logit"}], [], "score", [1]):
         with pytest.raises(RequestError, match="the model gives 'score'"):
             parse_infer(request() | {"outputs": outputs}, FIELDS, 10)
@@ -124,6 +124,6 @@ def test_the_answer_carries_id_and_version() -> None:
 
 
 def test_no_rows_are_no_mistake() -> None:
-    table = parse_infer(request(0), FIELDS, 10)
+    table = parse_infer(request(0), FIELDS, 10).table
     assert table.num_rows == 0
     assert isinstance(table, pa.Table)

@@ -141,3 +141,18 @@ def test_a_whole_folder_or_none(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError), storage.whole_folder(tmp_path / "a" / "b"):
         pass
     assert [found.name for found in (tmp_path / "a").iterdir()] == ["b"]
+
+
+def test_a_large_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    uri = storage.join(tmp_path, "new", "weights")
+    with storage.whole_file(uri) as path:
+        path.write_bytes(b"one")
+        assert not storage.exists(uri)
+    assert storage.read_bytes(uri) == b"one"
+    with pytest.raises(ZeroDivisionError), storage.whole_file(uri) as path:
+        path.write_text(str(1 / 0))
+    assert storage.read_bytes(uri) == b"one"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["weights"]
+    storage.remove_folder(tmp_path / "new")
+    storage.remove_folder(tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -185,3 +185,14 @@ def test_without_credentials(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(InputError, match=r"S3 cannot be reached \(Unable to locate credentials\); check the credentials"):
         storage.read_bytes("s3://logs/a")
+
+
+def test_a_large_file_comes_whole_and_a_folder_goes(bucket: str) -> None:
+    with storage.whole_file(f"{bucket}/a/weights") as path:
+        path.write_bytes(b"one")
+        assert not storage.exists(f"{bucket}/a/weights")
+    assert storage.read_bytes(f"{bucket}/a/weights") == b"one"
+    storage.write_bytes(f"{bucket}/ab", b"kept")
+    storage.remove_folder(f"{bucket}/a")
+    storage.remove_folder(f"{bucket}/a")
+    assert storage.list_files(bucket) == ["ab"]

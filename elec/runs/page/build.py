@@ -6,7 +6,7 @@ from typing import Any
 from elec.runs.page.drift import drift_view
 from elec.runs.page.pipeline import draw_pipeline
 from elec.runs.page.render import render, web_link
-from elec.runs.page.results import curve_charts, gaps, learning_charts, metric_rows, score_rows
+from elec.runs.page.results import curve_charts, gaps, learning_charts, metric_rows, score_rows, student_rows
 from elec.runs.page.story import badge, failure, headline
 from elec.runs.summary import Summary
 
@@ -42,7 +42,8 @@ def build_page(summary: Summary, records: Mapping[str, Mapping[str, Any]], *, fi
         headline=headline(summary),
         failure=failure(summary, records),
         pipeline=draw_pipeline(summary, notes),
-        metrics=metric_rows(evaluation.get("metrics") or {}),
+        metrics=metric_rows(evaluation.get("metrics") or {}, evaluation.get("student") or "vanilla"),
+        students=student_rows(evaluation),
         gaps=gaps(evaluation),
         scores=score_rows(evaluation),
         curves=curve_charts(evaluation),
@@ -69,7 +70,8 @@ def results_page(facts: Mapping[str, Any]) -> str:
     return render(
         "results.html",
         gate=gate,
-        metrics=metric_rows(facts.get("metrics") or {}),
+        metrics=metric_rows(facts.get("metrics") or {}, facts.get("student") or "vanilla"),
+        students=student_rows(facts),
         gaps=gaps(facts),
         scores=score_rows(facts),
         curves=curve_charts(facts),

@@ -14,6 +14,12 @@ NETWORKS = {
     "plain": "the student's network without a teacher",
     "champion": "in service until now",
 }
+#: What each student reads.
+STUDENTS = {
+    "vanilla": "tabular columns only",
+    "semantic_ids": "and the item's semantic ids, a table in the bundle",
+    "vectors": "and text vectors of user and item, looked up in Feast",
+}
 _METRICS = ("auc", "gauc", "logloss", "pcoc")
 
 
@@ -25,6 +31,26 @@ class MetricRow:
     about: str
     values: Mapping[str, float | None]
     best: frozenset[str]
+
+
+@dataclass(frozen=True)
+class StudentRow:
+    """A student on the test window, the validation AUC that decides between the students, and what a request costs.
+
+    Times are milliseconds for `candidates` candidates; `lookup` is the part that text vectors take to look up.
+    """
+
+    name: str
+    about: str
+    valid_auc: float | None
+    auc: float | None
+    logloss: float | None
+    pcoc: float | None
+    latency: float | None
+    lookup: float | None
+    candidates: int | None
+    chosen: bool
+    why: str
 
 
 @dataclass(frozen=True)
@@ -54,8 +80,39 @@ class ScoreRow:
     highest: float
 
 
-def metric_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[MetricRow]:
-    """The metrics table: known networks first, in order."""
+def student_rows(facts: Mapping[str, Any]) -> list[StudentRow]:
+    """The students side by side; none if there was no choice."""
+    students = facts.get("students") or {}
+    if len(students) < 2:
+        return []
+    rows = []
+    for name, found in students.items():
+        valid, test, latency = (found.get(part) or {} for part in ("valid", "test", "latency"))
+        rows.append(
+            StudentRow(
+                name=name,
+                about=STUDENTS.get(name, ""),
+                valid_auc=_number(valid.get("auc")),
+                auc=_number(test.get("auc")),
+                logloss=_number(test.get("logloss")),
+                pcoc=_number(test.get("pcoc")),
+                latency=_number(latency.get("p50_ms")),
+                lookup=_number(latency.get("lookup_p50_ms")),
+                candidates=latency.get("candidates"),
+                chosen=name == facts.get("student"),
+                why=str(found.get("why") or ""),
+            )
+        )
+    return rows
+
+
+def metric_rows(metrics: Mapping[str, Mapping[str, Any]], student: str = "vanilla") -> list[MetricRow]:
+    """The metrics table: known networks first, in order.
+
+    Args:
+        metrics: By network.
+        student: What the network that serves reads; its teacher and its rival read the same.
+    """
     names = [*(name for name in NETWORKS if name in metrics), *(name for name in metrics if name not in NETWORKS)]
     values = {name: {metric: _number(metrics[name].get(metric)) for metric in _METRICS} for name in names}
     best: dict[str, set[str]] = {name: set() for name in names}
@@ -66,7 +123,8 @@ def metric_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[MetricRow]:
         for name, cost in costs.items():
             if len(costs) > 1 and cost == min(costs.values()):
                 best[name].add(metric)
-    return [MetricRow(name, NETWORKS.get(name, ""), values[name], frozenset(best[name])) for name in names]
+    about = NETWORKS if student == "vanilla" else NETWORKS | {"vanilla": f"the student: tabular columns {STUDENTS[student]}"}
+    return [MetricRow(name, about.get(name, ""), values[name], frozenset(best[name])) for name in names]
 
 
 def gaps(facts: Mapping[str, Any]) -> list[Gap]:

@@ -1,0 +1,1 @@
+"""Training on several nodes of a cluster: a Kubeflow Trainer job that the distillation step starts, watches and removes."""
