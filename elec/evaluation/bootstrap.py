@@ -13,7 +13,8 @@ from elec.errors import InputError
 from elec.evaluation.metrics import Floats, Indices, Labels, auc, check, row_losses
 from elec.spec.run import GateSpec
 
-_CELLS_AT_ONCE = 4_000_000
+#: Weights held at once.
+CELLS_AT_ONCE = 4_000_000
 
 
 class Interval(BaseModel):
@@ -86,10 +87,10 @@ def difference(
     gained_N = row_losses(label, champion) - row_losses(label, challenger)
     gained_U = np.bincount(user_N, weights=gained_N, minlength=count)
     rows_U = np.bincount(user_N, minlength=count).astype(np.float64)
-    ranked = [_Ranked(clicked, score, user_N) for score in (challenger, champion)]
+    ranked = [Ranked(clicked, score, user_N) for score in (challenger, champion)]
 
     generator = np.random.default_rng(seed)
-    chunk = max(1, _CELLS_AT_ONCE // max(len(label), count))
+    chunk = max(1, CELLS_AT_ONCE // max(len(label), count))
     even = np.full(count, 1.0 / count)
     auc_gains, logloss_gains = [], []
     for start in range(0, settings.resamples, chunk):
@@ -98,16 +99,22 @@ def difference(
         logloss_gains.append((gained_U @ weight_UR) / (rows_U @ weight_UR))
         auc_gains.append(ranked[0].auc(weight_UR) - ranked[1].auc(weight_UR))
     return Difference(
-        auc=_interval(auc(label, challenger) - auc(label, champion), np.concatenate(auc_gains), settings.confidence),
-        logloss=_interval(float(gained_N.mean()), np.concatenate(logloss_gains), settings.confidence),
+        auc=interval(auc(label, challenger) - auc(label, champion), np.concatenate(auc_gains), settings.confidence),
+        logloss=interval(float(gained_N.mean()), np.concatenate(logloss_gains), settings.confidence),
         confidence=settings.confidence,
         resamples=settings.resamples,
         users=len(users),
     )
 
 
-class _Ranked:
-    """Rows sorted by one model's score, to be weighted again and again."""
+class Ranked:
+    """Rows sorted by one model's score, to be weighted again and again.
+
+    Args:
+        clicked_N: Whether a row is a click.
+        score_N: Higher means more likely a click.
+        user_N: Which user a row is of, counted from 0.
+    """
 
     def __init__(self, clicked_N: npt.NDArray[np.bool_], score_N: Floats, user_N: Indices) -> None:
         clicks_P = _by_score(np.flatnonzero(clicked_N), score_N)
@@ -136,7 +143,14 @@ def _by_score(rows: Indices, score_N: Floats) -> Indices:
     return rows[np.argsort(score_N[rows], kind="stable")]
 
 
-def _interval(estimate: float, draws_R: Floats, confidence: float) -> Interval:
+def interval(estimate: float, draws_R: Floats, confidence: float) -> Interval:
+    """The percentile interval of resamples; a NaN among them does not count.
+
+    Args:
+        estimate: On all rows.
+        draws_R: One a resample.
+        confidence: Share of the resamples inside.
+    """
     tail = 100 * (1 - confidence) / 2
     defined = draws_R[~np.isnan(draws_R)]
     # Two users of one class each: no draw may hold both. Then nothing is known beyond the estimate, and nothing is certain.

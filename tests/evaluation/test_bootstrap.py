@@ -33,7 +33,7 @@ def sigmoid(logit: np.ndarray) -> np.ndarray:
 def test_a_weighted_auc_is_that_of_repeated_rows(rows: list[tuple[bool, float, int]], weights: list[int]) -> None:
     clicked, score, user = (np.array(column) for column in zip(*rows, strict=True))
     weight = np.array(weights)
-    ranked = module._Ranked(clicked, score, user)
+    ranked = module.Ranked(clicked, score, user)
     found = ranked.auc(weight[:, None].astype(np.float64))[0]
     times = weight[user]
     repeated = np.repeat(clicked, times), np.repeat(score, times)
@@ -46,7 +46,7 @@ def test_intervals_equal_a_plain_bootstrap_with_the_same_draws(monkeypatch: pyte
     challenger = np.round(sigmoid(logit), 2)
     champion = np.round(sigmoid(logit + generator.normal(size=300)), 2)
     # Small chunks, so that the draws of several are joined.
-    monkeypatch.setattr(module, "_CELLS_AT_ONCE", 300 * 17)
+    monkeypatch.setattr(module, "CELLS_AT_ONCE", 300 * 17)
     found = difference(label, challenger, champion, user, GATE, seed=9)
 
     draws, users = np.random.default_rng(9), np.unique(user)

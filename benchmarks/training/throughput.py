@@ -1,0 +1,120 @@
+"""Training throughput: elec against FuxiCTR, the same rows, the same model, the same machine, turn about in one run.
+
+    python -m benchmarks.training.throughput --fuxictr VENV
+
+VENV is a virtual environment with FuxiCTR in it (`pip install -r benchmarks/training/fuxictr-requirements.txt`). FuxiCTR runs
+its own loop with its own layers and data loader, with the number of loader processes that is faster here.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.training.made_log import MadeLog, fields_of
+from elec.version import code_version
+
+_LOOP = Path(__file__).with_name("fuxictr_loop.py")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size of problem: what it is called, fields, rows of the embedding table, and train rows."""
+
+    title: str
+    fields: int
+    table: int
+    rows: int
+
+
+CASES = (
+    Case("8 fields, 0.1 M embeddings", 8, 100_000, 400_000),
+    Case("8 fields, 1 M embeddings", 8, 1_000_000, 400_000),
+    Case("32 fields, 2 M embeddings", 32, 2_000_000, 100_000),
+)
+_VALID = 50_000
+
+
+def main() -> None:
+    """Runs all cases and writes the table."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--fuxictr", type=Path, required=True, metavar="VENV")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--output", type=Path, default=Path("benchmarks/results/training-throughput.md"))
+    chosen = options.parse_args()
+    lines = [
+        "| model | FuxiCTR DCNv2, samples/s | elec DCNv2, samples/s | times | elec gain + vanilla, samples/s "
+        "| times one DCNv2 of FuxiCTR | valid AUC FuxiCTR | valid AUC elec |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for case in CASES:
+        lines.append(_line(case, chosen))
+        print(lines[-1], flush=True)
+    about = (
+        f"Batch 4096, embedding 32, two cross layers, deep 256/128/64, one epoch, {chosen.threads} threads, "
+        f"{platform.machine()}; median of {chosen.rounds} rounds, turn about; code {code_version()}."
+    )
+    chosen.output.write_text("# Training throughput\n\n" + about + "\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _line(case: Case, chosen: argparse.Namespace) -> str:
+    fields = fields_of(case.fields, case.table)
+    log = MadeLog(fields, seed=1)
+    with tempfile.TemporaryDirectory(prefix="elec-throughput-") as scratch:
+        folder = Path(scratch)
+        for part, (split, rows) in enumerate((("train", case.rows), ("valid", _VALID))):
+            log.write_parquet(folder / f"{split}.parquet", rows, part)
+            log.write_npz(folder / f"{split}.npz", rows, part)
+        task: dict[str, Any] = {
+            "folder": str(folder),
+            "fields": [[field.name, field.size] for field in fields],
+            "rows": [case.rows, _VALID],
+            "batch_size": 4096,
+            "epochs": 1,
+            "threads": chosen.threads,
+            "embedding": 32,
+            "deep": [256, 128, 64],
+            "cross_layers": 2,
+            "learning_rate": 1e-3,
+            "training": {},
+        }
+        fuxictr = [str(chosen.fuxictr / "bin" / "python"), str(_LOOP)]
+        elec = [sys.executable, "-m", "benchmarks.training.elec_loop"]
+        workers = max((0, 1), key=lambda count: _run(fuxictr, task | {"workers": count})["samples_per_second"])
+        found: dict[str, list[dict[str, float]]] = {"fuxictr": [], "plain": [], "pair": []}
+        for _ in range(chosen.rounds):
+            found["fuxictr"].append(_run(fuxictr, task | {"workers": workers}))
+            found["plain"].append(_run(elec, task | {"network": "plain"}))
+            found["pair"].append(_run(elec, task | {"network": "pair"}))
+    rate = {name: statistics.median(run["samples_per_second"] for run in runs) for name, runs in found.items()}
+    area = {name: statistics.median(run["auc"] for run in runs) for name, runs in found.items()}
+    return (
+        f"| {case.title} | {rate['fuxictr']:,.0f} | {rate['plain']:,.0f} | **{rate['plain'] / rate['fuxictr']:.1f}** "
+        f"| {rate['pair']:,.0f} | **{rate['pair'] / rate['fuxictr']:.1f}** | {area['fuxictr']:.4f} | {area['plain']:.4f} |"
+    )
+
+
+def _run(command: list[str], task: dict[str, Any]) -> dict[str, float]:
+    done = subprocess.run(
+        [*command, json.dumps(task)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(task["threads"])},
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    main()
