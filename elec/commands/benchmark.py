@@ -16,7 +16,7 @@ def benchmark(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Final trainings an arm, instead of the experiment's.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Settings tried an arm, instead of the experiment's.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="Processes, of one thread each; 0 for none but this one.")] = 2,
     quick: Annotated[
         bool, typer.Option("--quick", help="Two seeds, no search, one epoch: does it run? Results go to the cache.")
     ] = False,

@@ -30,7 +30,7 @@ class Benchmark:
     Attributes:
         plans: One an experiment.
         tables: Which tables are wanted.
-        workers: Processes.
+        workers: Processes; 0 for none but this one.
         say: Where lines go.
         failures: What failed so far, a line each.
     """
@@ -65,7 +65,7 @@ class Benchmark:
             for cell in self._known_cells(plan):
                 if plan.cells.read(cell) is None:
                     count, seconds = count + 1, seconds + durations.of(cell)
-        return count, seconds / self.workers
+        return count, seconds / max(self.workers, 1)
 
     def _known_cells(self, plan: Plan) -> list[Cell]:
         """All cells; while the settings are not chosen, those of the recipe stand for what will be chosen."""
@@ -97,15 +97,16 @@ class Benchmark:
         missing = len(vector_store(run.llm).missing(pq.read_table(texts, columns=["key"])["key"]))
         if not missing:
             return
+        shards = max(self.workers, 1)
         title = f"{missing:,} texts of {name} by {run.llm.name}"
         tasks = [
             Task(
                 f"{title}, part {shard + 1}",
                 "encode",
                 encode_sample,
-                (sample, run, shard, self.workers),
+                (sample, run, shard, shards),
             )
-            for shard in range(self.workers)
+            for shard in range(shards)
         ]
         self._run("encode", tasks)
 
@@ -210,7 +211,7 @@ def _note(outcome: Outcome, left: dict[Task, float], took: dict[str, list[float]
     for task, expected in left.items():
         known = took.get(task.kind)
         seconds += sum(known) / len(known) if known else expected
-    return f"{outcome.seconds:.0f} s" + (f", about {seconds / workers / 60:.0f} min left in this phase" if left else "")
+    return f"{outcome.seconds:.0f} s" + (f", about {seconds / max(workers, 1) / 60:.0f} min left in this phase" if left else "")
 
 
 def cells_of(experiment: Experiment, root: Path) -> Cells:

@@ -13,8 +13,8 @@ from elec.spec.run import RunSpec
 #: The seed of the search; final cells have the seeds 1, 2, ... so that no choice was made on their rows.
 SEARCH_SEED = 0
 
-# Guesses for kinds of cells that were never computed: rows a second through one training step, on one thread.
-_PLAIN_RATE, _PAIR_RATE, _MLLM_RATE = 30_000, 12_000, 25_000
+# Guesses for kinds of cells that were never computed: rows a second through one training, on one thread.
+_PLAIN_RATE, _PAIR_RATE, _MLLM_RATE = 90_000, 40_000, 75_000
 
 
 class Plan:
@@ -164,7 +164,8 @@ class Durations:
         if cell.training == "mllm":
             return rows * cell.run.adapt.epochs / _MLLM_RATE + 2
         rate = _PLAIN_RATE if cell.training == "plain" else _PAIR_RATE
-        return rows * cell.run.distill.epochs / rate + 2
+        shown = rows * (1 + cell.run.distill.unlabelled.share / 2)
+        return shown * cell.run.distill.epochs / rate + 2
 
     def total(self, cells: Sequence[Cell], workers: int) -> float:
         """Seconds of cells side by side."""

@@ -25,7 +25,7 @@ class Options:
         datasets: Experiments by name; all that have one of the tables when empty.
         seeds: Instead of the experiment's.
         trials: Instead of the experiment's.
-        workers: Processes.
+        workers: Processes; 0 for none but this one.
         quick: Two seeds, no search, one epoch.
         plan_only: Only say what would be done.
         report_only: Compute nothing.

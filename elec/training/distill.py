@@ -23,6 +23,7 @@ from elec.training.aid import ALONE, Aid
 from elec.training.beside import Floats
 from elec.training.checkpoint import ModelRecord, StudentName, field_records
 from elec.training.inputs import StudentInputs, read_inputs
+from elec.training.loop import Learner
 from elec.training.pair import train_pair
 from elec.training.parallel import is_first
 from elec.training.plain import train_plain
@@ -131,7 +132,7 @@ def distill(
             own = aid.of(name, start)
             started = time.monotonic()
             learners = train_pair(inputs, run, place, progress, pairs=pairs, aid=own)
-            learners["plain"] = train_plain(inputs, run, place, progress, aid=own)
+            learners["plain"] = train_plain(inputs, _computed_as(learners["vanilla"], run), place, progress, aid=own)
             seconds += time.monotonic() - started
             record = ModelRecord(
                 student=name,
@@ -167,6 +168,13 @@ def distill(
 def _written(folder: Path) -> AbstractContextManager[Path]:
     """The folder to write into; of processes that train together only the first one writes."""
     return whole_folder(folder) if is_first() else nullcontext(folder)
+
+
+def _computed_as(learner: Learner, run: RunSpec) -> RunSpec:
+    """The same run with its dense half computed as another network's was, so that the two differ by the teacher alone."""
+    if learner.choice is None:
+        return run
+    return run.model_copy(update={"training": learner.choice.pinned(run.training)})
 
 
 def _start(

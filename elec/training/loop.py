@@ -18,6 +18,7 @@ from elec.progress import Progress
 from elec.spec.learning import DistillSpec
 from elec.training.data import WHOLE, Batch, RowSource, Shard
 from elec.training.faster import applied
+from elec.training.memory import keep_freed_memory
 from elec.training.optimiser import Optimiser
 from elec.training.probe import PROBE_STEPS, Choice, choose
 from elec.training.state import Parallel, Snapshot, Snapshots
@@ -181,6 +182,7 @@ def train(
     Raises:
         RunFailedError: If the loss is no longer a number.
     """
+    keep_freed_memory()
     job = _Job(step, train_rows, settings, seed, progress, snapshots, parallel, watched, len(valid_rows))
     training = Training(learners, optimiser)
     networks = nn.ModuleDict({name: learner.network for name, learner in learners.items()})

@@ -9,7 +9,7 @@ from torch import nn
 from elec.models.embedding import Embedding
 from elec.spec.learning import TrainingSpec
 from elec.training.state import Parallel
-from elec.training.table import TABLE_OPTIMISERS, TableOptimiser, WholeAdam, distinct
+from elec.training.table import BETA_1, BETA_2, EPSILON, TABLE_OPTIMISERS, TableOptimiser, WholeAdam, distinct
 
 _FINAL_SHARE = 0.02
 
@@ -135,7 +135,7 @@ class Optimiser:
         Args:
             learning_rate: At most this, inside the block.
         """
-        dense = (self._dense.parameter.detach(), self._dense.first, self._dense.second)
+        dense = (self._dense.parameter, self._dense.first, self._dense.second)
         before = [tensor.clone() for tensor in dense], self.steps_done, self.learning_rate
         self._overwritten, self.learning_rate = [], min(learning_rate, self.learning_rate)
         try:
@@ -167,7 +167,7 @@ class Optimiser:
 
 
 class _DenseAdam:
-    """Torch's fused Adam on one vector that all parameters outside the tables are views of."""
+    """Adam on one vector that all parameters outside the tables are views of, in one kernel, on the CPU as on CUDA."""
 
     def __init__(self, network: nn.Module, embeddings: list[Embedding]) -> None:
         tables = {id(embedding.table.weight) for embedding in embeddings}
@@ -176,30 +176,41 @@ class _DenseAdam:
         ]
         if not self._parameters:
             raise ValueError("the network has no parameter outside its embedding tables")
-        self.parameter = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in self._parameters]))
-        self.gradient = torch.zeros_like(self.parameter.data)
-        self.parameter.grad = self.gradient
+        self.parameter = torch.cat([parameter.detach().flatten() for parameter in self._parameters])
+        self.gradient = torch.zeros_like(self.parameter)
         start = 0
         for parameter in self._parameters:
             part = slice(start, start + parameter.numel())
-            parameter.data = self.parameter.data[part].view_as(parameter)
+            parameter.data = self.parameter[part].view_as(parameter)
             parameter.grad = self.gradient[part].view_as(parameter)
             start = part.stop
-        # Fused: one kernel, on the CPU as on CUDA.
-        self._adam = torch.optim.Adam([self.parameter], fused=True)
         self.first, self.second = torch.zeros_like(self.gradient), torch.zeros_like(self.gradient)
         self._count = torch.zeros((), dtype=torch.float32, device=self.gradient.device)
-        self._adam.state[self.parameter] = {"step": self._count, "exp_avg": self.first, "exp_avg_sq": self.second}
 
     def clear(self) -> None:
         """Zeroes the gradients, in one kernel."""
         self.gradient.zero_()
 
+    @torch.no_grad()
     def step(self, learning_rate: float, step: int) -> None:
         """One update; `step` from 1."""
-        self._count.fill_(step - 1)
-        self._adam.param_groups[0]["lr"] = learning_rate
-        self._adam.step()
+        # The kernel of torch.optim.Adam(fused=True), without its class: that imports torch's compiler, which takes seconds.
+        self._count.fill_(step)
+        torch._fused_adam_(
+            [self.parameter],
+            [self.gradient],
+            [self.first],
+            [self.second],
+            [],
+            [self._count],
+            lr=learning_rate,
+            beta1=BETA_1,
+            beta2=BETA_2,
+            weight_decay=0.0,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def release(self) -> None:
         """Gives each parameter its own memory."""

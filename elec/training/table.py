@@ -11,8 +11,9 @@ from typing import Literal
 
 import torch
 
-_BETA_1, _BETA_2 = 0.9, 0.999
-_EPSILON = 1e-8
+#: Adam's, for the tables and the dense half alike.
+BETA_1, BETA_2 = 0.9, 0.999
+EPSILON = 1e-8
 
 Kind = Literal["lazy_adam", "rowwise_adagrad", "adam"]
 
@@ -97,10 +98,10 @@ class LazyAdam(TableOptimiser):
         first_UE, second_UE = torch.split(moments_U2E, weight_UE.shape[1], dim=1)
         if self.l2 > 0:
             gradient_UE.add_(weight_UE, alpha=self.l2)
-        first_UE.lerp_(gradient_UE, 1 - _BETA_1)
-        second_UE.mul_(_BETA_2).addcmul_(gradient_UE, gradient_UE, value=1 - _BETA_2)
-        deviation_UE = second_UE.sqrt().mul_(1 / math.sqrt(1 - _BETA_2**step)).add_(_EPSILON)
-        weight_UE.addcdiv_(first_UE, deviation_UE, value=-lr / (1 - _BETA_1**step))
+        first_UE.lerp_(gradient_UE, 1 - BETA_1)
+        second_UE.mul_(BETA_2).addcmul_(gradient_UE, gradient_UE, value=1 - BETA_2)
+        deviation_UE = second_UE.sqrt().mul_(1 / math.sqrt(1 - BETA_2**step)).add_(EPSILON)
+        weight_UE.addcdiv_(first_UE, deviation_UE, value=-lr / (1 - BETA_1**step))
         _write(self.weight_VE, rows_U, weight_UE, index_N)
         _write(self._moments_V2E, rows_U, moments_U2E, index_N)
 
@@ -127,7 +128,7 @@ class RowwiseAdagrad(TableOptimiser):
         if self.l2 > 0:
             gradient_UE.add_(weight_UE, alpha=self.l2)
         square_U = self._square_V.index_select(0, rows_U).add_(gradient_UE.square().mean(dim=1))
-        weight_UE.addcdiv_(gradient_UE, square_U.sqrt().add_(_EPSILON).unsqueeze(1), value=-lr)
+        weight_UE.addcdiv_(gradient_UE, square_U.sqrt().add_(EPSILON).unsqueeze(1), value=-lr)
         _write(self.weight_VE, rows_U, weight_UE, index_N)
         _write(self._square_V, rows_U, square_U, index_N)
 
@@ -150,12 +151,12 @@ class WholeAdam(TableOptimiser):
         if self.l2 > 0:
             gradient_UE.add_(self.weight_VE.index_select(0, rows_U), alpha=self.l2)
         _write(self._gradient_VE, rows_U, gradient_UE, index_N)
-        self._first_VE.lerp_(self._gradient_VE, 1 - _BETA_1)
-        self._second_VE.mul_(_BETA_2).addcmul_(self._gradient_VE, self._gradient_VE, value=1 - _BETA_2)
+        self._first_VE.lerp_(self._gradient_VE, 1 - BETA_1)
+        self._second_VE.mul_(BETA_2).addcmul_(self._gradient_VE, self._gradient_VE, value=1 - BETA_2)
         # The scratch gradient is as large as the table; it is used as the denominator, then cleared for the next step.
         torch.sqrt(self._second_VE, out=self._gradient_VE)
-        self._gradient_VE.mul_(1 / math.sqrt(1 - _BETA_2**step)).add_(_EPSILON)
-        self.weight_VE.addcdiv_(self._first_VE, self._gradient_VE, value=-lr / (1 - _BETA_1**step))
+        self._gradient_VE.mul_(1 / math.sqrt(1 - BETA_2**step)).add_(EPSILON)
+        self.weight_VE.addcdiv_(self._first_VE, self._gradient_VE, value=-lr / (1 - BETA_1**step))
         self._gradient_VE.zero_()
 
 

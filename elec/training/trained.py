@@ -14,6 +14,7 @@ from elec.training.checkpoint import ModelRecord, save_weights
 from elec.training.data import RowSource
 from elec.training.inputs import StudentInputs
 from elec.training.loop import Learner, Point, predict
+from elec.training.probe import Choice
 
 #: Splits whose predictions are kept.
 PREDICTED = ("valid", "test")
@@ -29,6 +30,7 @@ class Figures(BaseModel):
         epochs: How many were trained.
         valid_logloss: At the best epoch.
         valid_auc: At the best epoch.
+        choice: How the dense half was computed, of each way that was tried how fast, and why.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,6 +39,7 @@ class Figures(BaseModel):
     epochs: dict[str, int]
     valid_logloss: dict[str, float]
     valid_auc: dict[str, float]
+    choice: dict[str, Choice]
 
 
 def figures_of(learners: Mapping[str, Learner]) -> Figures:
@@ -51,6 +54,7 @@ def figures_of(learners: Mapping[str, Learner]) -> Figures:
         epochs={name: len(learners[name].curve) for name in NETWORKS},
         valid_logloss={name: point["valid_logloss"] for name, point in at_best.items()},
         valid_auc={name: point["valid_auc"] for name, point in at_best.items()},
+        choice={name: found for name in NETWORKS if (found := learners[name].choice) is not None},
     )
 
 

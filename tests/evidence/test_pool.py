@@ -41,3 +41,9 @@ def test_every_task_has_one_outcome() -> None:
 
 def test_no_work_starts_no_process() -> None:
     assert list(run_tasks([], workers=2)) == []
+
+
+def test_without_processes_the_work_is_done_here() -> None:
+    tasks = [Task("fail", "fail", fail, ("no",)), Task("double", "double", double, (2,)), Task("here", "here", os.getpid, ())]
+    failed, doubled, here = run_tasks(tasks, workers=0)
+    assert (failed.error, doubled.value, here.value) == ("ValueError: no", 4, os.getpid())

@@ -43,7 +43,7 @@ def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "title": "Small",
         "spec": str(folder / "small.spec"),
         "trials": 1,
-        "seeds": 2,
+        "seeds": 1,
         "resamples": 20,
         "run": {
             "adapt": {"layers": [16, 8], "epochs": 1},
@@ -52,7 +52,7 @@ def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "distill": {"epochs": 1, "batch_size": 128, "unlabelled": {"share": 1.0}},
             "student": {"levels": 2, "codes": 4, "vector_size": 4},
         },
-        "comparison": ["dcnv2", "elec", "unlabelled_shuffled", "semantic_ids_random", "vectors_plain"],
+        "comparison": ["dcnv2", "unlabelled_shuffled", "semantic_ids_plain", "vectors_random"],
     }
     (folder / "small.yaml").write_text(yaml.safe_dump(experiment))
     return folder
@@ -61,19 +61,14 @@ def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_a_table_is_computed_once_and_reported_the_same_again(experiments: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    options = Options(tables=(2,), workers=1)
+    options = Options(tables=(2,), workers=0)
     assert run_benchmark(options, experiments, None, said.append) == 0, said
     results = experiments / "small"
     content = {path.name: path.read_bytes() for path in results.iterdir()}
     assert {"table-2.json", "table-2.md", "table-2-lift.svg", "table-2-lift.png"} <= set(content)
     figures = orjson.loads(content["table-2.json"])
-    assert [row["arm"] for row in figures["rows"]] == [
-        "dcnv2",
-        "elec",
-        "unlabelled_shuffled",
-        "semantic_ids_random",
-        "vectors_plain",
-    ]
+    arms = ["dcnv2", "unlabelled_shuffled", "semantic_ids_plain", "vectors_random"]
+    assert [row["arm"] for row in figures["rows"]] == arms
     assert figures["missing"] == []
     assert figures["experiment"]["run"]["distill"]["epochs"] == 1
 
@@ -82,7 +77,7 @@ def test_a_table_is_computed_once_and_reported_the_same_again(experiments: Path,
     assert said[0] == "small: 0 cells to compute, about 0 min"
     assert {path.name: path.read_bytes() for path in results.iterdir()} == content
 
-    # One cell is lost, and computed again; a fault in it is told.
+    # One cell is lost: it is planned again, and its arm is named as incomplete until then.
     cells = sorted((tmp_path / "cache" / "evidence" / "cells" / "small").glob("*.parquet"))
     cells[0].with_suffix(".json").unlink()
     said.clear()
@@ -99,7 +94,7 @@ def test_a_failed_cell_is_told_and_ends_with_1(experiments: Path) -> None:
     content["run"]["llm"] = {"name": "/nowhere/llm"}
     (experiments / "small.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match="/nowhere/llm"):
-        run_benchmark(Options(tables=(2,), workers=1), experiments, None, lambda line: None)
+        run_benchmark(Options(tables=(2,), workers=0), experiments, None, lambda line: None)
 
 
 def test_a_table_that_no_experiment_has_is_refused(experiments: Path) -> None:
@@ -110,4 +105,4 @@ def test_a_table_that_no_experiment_has_is_refused(experiments: Path) -> None:
 def test_the_command_plans(experiments: Path) -> None:
     ended = CliRunner().invoke(app, ["benchmark", "--table", "2", "--plan", "--experiments", str(experiments)])
     assert ended.exit_code == 0, ended.output
-    assert "small: 16 cells to compute" in ended.output
+    assert "small: 9 cells to compute" in ended.output
