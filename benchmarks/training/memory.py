@@ -41,7 +41,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=20_000_000)
     options.add_argument("--steps", type=int, default=800)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--output", type=Path, default=Path("benchmarks/results/training-memory.md"))
+    options.add_argument("--output", type=Path, default=Path("benchmarks/training/results-memory.md"))
     options.add_argument("--way", choices=("memory", "stream"), help=argparse.SUPPRESS)
     options.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()

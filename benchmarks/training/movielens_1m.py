@@ -43,7 +43,7 @@ def main() -> None:
     """Prepares, trains, and writes the table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--output", type=Path, default=Path("benchmarks/results/training-movielens-1m.md"))
+    options.add_argument("--output", type=Path, default=Path("benchmarks/training/results-movielens-1m.md"))
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory(prefix="elec-movielens-1m-") as scratch:
