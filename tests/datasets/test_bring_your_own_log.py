@@ -80,8 +80,20 @@ def test_the_side_tables_of_the_page_are_right() -> None:
     assert spec.tables.items.path == "s3://shop/ads/*.jsonl.gz"
 
 
+def test_the_settings_of_learning_on_the_page_are_real() -> None:
+    run = parse_spec(_block("yaml") + _block("yaml", 2), origin="page", folder=Path("/data")).run
+    section = PAGE.split("## How it learns")[1].split("\n## ")[0]
+    for key in re.findall(r"\*\*([a-z_.]+)\*\*", section):
+        found: object = run
+        for part in key.split("."):
+            found = getattr(found, part)
+    assert run.distill.unlabelled.teacher == "mllm"
+    assert run.model == type(run.model)()
+    assert run.training == type(run.training)()
+
+
 def test_the_students_of_the_page_are_those_that_there_are() -> None:
-    spec = parse_spec(_block("yaml") + _block("yaml", 2), origin="page", folder=Path("/data"))
+    spec = parse_spec(_block("yaml") + _block("yaml", 3), origin="page", folder=Path("/data"))
     section = PAGE.split("## Which student serves")[1].split("\n## ")[0]
     assert set(re.findall(r"^- \*\*(\w+)\*\*", section, re.MULTILINE)) == set(spec.run.student.train)
     assert set(get_args(StudentSpec.model_fields["train"].annotation)[:-1]) == {Literal[spec.run.student.train]}
