@@ -126,6 +126,8 @@ def test_no_step_goes_on_alone_when_the_command_is_stopped(here, ending):
         [sys.executable, "-m", "pipelines.cli", "run", "--spec", "shop.yaml"],
         cwd=here.folder,
         start_new_session=True,
+        # A shell's background job ignores Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
