@@ -43,7 +43,8 @@ class Arm:
 
 
 _TABULAR, _LOOKED_UP, _ONLINE = "fields", "fields, vectors looked up", "fields, LLM"
-_STUDENTS: dict[Student, tuple[str, str]] = {
+#: What a student is called, and what it needs online.
+STUDENTS: dict[Student, tuple[str, str]] = {
     "vanilla": ("vanilla", _TABULAR),
     "semantic_ids": ("vanilla + semantic ids", _TABULAR),
     "vectors": ("vanilla + vectors", _LOOKED_UP),
@@ -59,7 +60,7 @@ def _plain(name: str, title: str) -> Arm:
 def _taught(name: str, mode: str, student: Student, *, unlabelled: bool = False, teacher: Source = "text", of: str = "") -> Arm:
     """A student that a gain network teaches; a control replaces both what the teacher and what the student reads."""
     reads: Source = "none" if student == "vanilla" else "text" if teacher == "none" else teacher
-    title, serves = _STUDENTS[student]
+    title, serves = STUDENTS[student]
     title = f"ELEC {title}, {mode.replace('_', '-')}" + (", unlabelled pairs" if unlabelled else "")
     if teacher != "text":
         title = f"{title}: {_LABEL[teacher]}"
@@ -71,7 +72,7 @@ def _taught(name: str, mode: str, student: Student, *, unlabelled: bool = False,
 
 def _untaught(name: str, student: Student, reads: Source, of: str = "") -> Arm:
     """The same student without a teacher: what its codes or vectors give by themselves."""
-    title, serves = _STUDENTS[student]
+    title, serves = STUDENTS[student]
     title = f"{title}, no teacher" + (f": {_LABEL[reads]}" if reads != "text" else "")
     return Arm(name, title, "plain", "plain", student, "none", reads, {}, False, serves, of or None)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from elec.evidence.arms import ARMS, Arm
+from elec.evidence.arms import ARMS, STUDENTS, Arm
 from elec.evidence.plan import SEARCH_SEED, Plan
 from elec.evidence.prepared import Sample
 from elec.features import FeatureEncoder
@@ -131,7 +131,7 @@ def _timings(arm: Arm, plan: Plan, sample: Sample, batch: int) -> list[Timing]:
     rows = load_rows(encoded / "encoded" / "test.parquet", None, vectors)
     network = vanilla_network(fields, run.model, vectors.shape[2] if vectors is not None else 0).eval()
     one: Batch = next(iter(rows.in_order(batch)))
-    what = {"vanilla": "vanilla", "semantic_ids": "vanilla + semantic ids", "vectors": "vanilla + vectors"}[arm.student]
+    what, _ = STUDENTS[arm.student]
     return [
         _timed(what, "torch", batch, lambda: network(one.slots_BS, one.vectors_B2V)),
         _timed(what, "ONNX Runtime", batch, _onnx(network, one)),
@@ -159,21 +159,10 @@ def _with_llm(arm: Arm, plan: Plan, sample: Sample, batch: int) -> Timing:
     return _timed(what, "torch", batch, score, seconds=_LLM_SECONDS, least=_LLM_LEAST)
 
 
-class _Score(torch.nn.Module):
-    """A vanilla network whose output is the probability alone, as it serves."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, slots_BS: torch.Tensor, vectors_B2V: torch.Tensor | None = None) -> torch.Tensor:
-        return torch.sigmoid(self.network(slots_BS, vectors_B2V)[0])
-
-
 def _onnx(network: torch.nn.Module, batch: Batch) -> Callable[[], Any]:
     import onnxruntime
 
-    from elec.serving.export import export_onnx
+    from elec.serving.export import Probability, export_onnx
 
     slots = batch.slots_BS.numpy()
     vectors = batch.vectors_B2V.numpy() if batch.vectors_B2V is not None else None
@@ -181,7 +170,7 @@ def _onnx(network: torch.nn.Module, batch: Batch) -> Callable[[], Any]:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(mode=False):
         path = Path(folder, "model.onnx")
-        export_onnx(_Score(network).eval(), slots, path, vectors)
+        export_onnx(Probability(network).eval(), slots, path, vectors)
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = {part.name: array for part, array in zip(session.get_inputs(), (slots, vectors), strict=False)}
     return lambda: session.run(None, given)

@@ -37,14 +37,19 @@ _VECTORS = "vectors"
 _SCORE = "score"
 
 
-class _Probability(torch.nn.Module):
-    """A network whose output is the probability, not the logit."""
+class Probability(torch.nn.Module):
+    """A network whose output is the probability alone, not the logit, as it serves.
+
+    Args:
+        network: A vanilla network.
+    """
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, slots_NS: torch.Tensor, vectors_N2V: torch.Tensor | None = None) -> torch.Tensor:
+        """Turns ids_NS, and text vectors where it reads them, into probability_N."""
         logit_N, _ = self.network(slots_NS, vectors_N2V)
         return torch.sigmoid(logit_N)
 
@@ -87,7 +92,7 @@ def build_bundle(
     source = knowledge if student == "semantic_ids" and knowledge is not None else features
     encoder = FeatureEncoder.load(source / "vocabulary")
     names = tuple(field.name for field in encoder.fields[len(dataset.tabular_fields) :])
-    network = _Probability(load_network(model, "vanilla")).eval()
+    network = Probability(load_network(model, "vanilla")).eval()
     records, rows_G = _golden_records(features / "frame" / "test.parquet", spec)
     vectors_G2V = None
     if vectors is not None and knowledge is not None:

@@ -1,7 +1,6 @@
 """The distillation step on a small log with a pattern that can be learnt."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,8 @@ from elec.spec.run import RunSpec
 from elec.training import distill, load_network, load_record
 from elec.training.data import load_rows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROWS = {"train": 1200, "valid": 300, "test": 300}
 DATASET = DatasetSpec.model_validate(
     {
@@ -32,15 +33,6 @@ DATASET = DatasetSpec.model_validate(
         "fields": [{"name": "genres", "of": "item", "kind": "multivalued", "max_values": 3}],
     }
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    # Tensors this small cost more to share between threads than to compute.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Students and modes: what each reads, who teaches whom, and which files are written."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +24,9 @@ from elec.training import DistillReport, PairTeacher, distill, load_network, loa
 from elec.training.data import load_rows
 from tests.training.prepared import ROWS, prepare
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class World:

@@ -1,7 +1,6 @@
 """The loop: early stopping, learning curves, and going on bit by bit from a snapshot taken anywhere."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -34,6 +33,8 @@ class Column(NamedTuple):
     kind: str = "categorical"
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FIELDS = [Column("user", 1, 40), Column("tags", 2, 12, "multivalued")]
 SIZE = 64
 
@@ -60,15 +61,6 @@ class Kept:
         self.saves.append((snapshot.values["epoch"], snapshot.values["step"]))
         if len(self.saves) == self.killed_after:
             raise KilledError
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    # Tensors this small cost more to share between threads than to compute.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -28,16 +28,10 @@ class Column(NamedTuple):
     kind: str = "categorical"
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FIELDS = [Column("user", 1, 60), Column("item", 1, 40), Column("hour", 1, 24)]
 SIZE = 1000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
