@@ -129,8 +129,8 @@ def _predictor(spec: Spec, labels: dict[str, str], bundle: str) -> dict[str, Any
     amounts: dict[str, Any] = {"cpu": deploy.cpu, "memory": deploy.memory}
     predictor: dict[str, Any] = {
         "labels": labels,
-        "minReplicas": deploy.replicas,
-        "maxReplicas": deploy.replicas,
+        "minReplicas": deploy.scaling.least,
+        "maxReplicas": deploy.scaling.most,
         "serviceAccountName": deploy.service_account,
         "automountServiceAccountToken": False,
         "securityContext": {

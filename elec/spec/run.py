@@ -6,6 +6,7 @@ from pydantic import Field
 
 from elec.spec.dataset import Frozen
 from elec.spec.learning import AdaptSpec, DistillSpec, LlmSpec, ModelSpec, Positive, StudentSpec, TextSpec, TrainingSpec
+from elec.spec.serving import DeploySpec, ServingSpec
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 SecretKey = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?/[-._A-Za-z0-9]+$")]
@@ -63,36 +64,6 @@ class FeastSpec(Frozen):
     redis: str | None = None
 
 
-class DeploySpec(Frozen):
-    """Where the bundle goes into service.
-
-    Attributes:
-        target: `local`: a server process that is questioned and stopped; `kserve`: an InferenceService on a GPU node.
-        name: The service's name.
-        namespace: Of the cluster.
-        image: The serving image; empty for the one of this code version.
-        gpus: `nvidia.com/gpu`, limit and request; 0 for the CPU variant.
-        node_selector: Labels of the GPU pool.
-        toleration: The key of the GPU pool's taint.
-        cpu: CPU request and limit.
-        memory: Memory request and limit.
-        service_account: With access to the bundle's storage.
-        replicas: At least.
-    """
-
-    target: Literal["local", "kserve"] = "local"
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")] = "elec"
-    namespace: str = "elec"
-    image: str = ""
-    gpus: int = Field(default=1, ge=0, le=8)
-    node_selector: dict[str, str] = Field(default_factory=lambda: {"nvidia.com/gpu.present": "true"})
-    toleration: str = "nvidia.com/gpu"
-    cpu: str = "2"
-    memory: str = "4Gi"
-    service_account: str = "elec-serving"
-    replicas: int = Field(default=1, ge=1)
-
-
 class ClusterSpec(Frozen):
     """What the pipeline's tasks ask of the cluster.
 
@@ -147,5 +118,6 @@ class RunSpec(Frozen):
     drift: DriftSpec = DriftSpec()
     gate: GateSpec = GateSpec()
     feast: FeastSpec = FeastSpec()
+    serving: ServingSpec = ServingSpec()
     deploy: DeploySpec = DeploySpec()
     cluster: ClusterSpec = ClusterSpec()
