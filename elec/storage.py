@@ -71,6 +71,17 @@ def exists(uri: str | Path) -> bool:
     return True
 
 
+def etag(uri: str) -> str:
+    """What S3 calls the content of an object.
+
+    Raises:
+        InputError: If S3 refuses.
+    """
+    bucket, key = _bucket_and_key(uri)
+    with _s3_errors(uri):
+        return str(_s3().head_object(Bucket=bucket, Key=key)["ETag"])
+
+
 def read_bytes(uri: str | Path) -> bytes:
     """Reads a file.
 

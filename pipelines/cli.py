@@ -11,10 +11,15 @@ from rich.console import Console
 
 from elec.commands.benchmark import benchmark
 from elec.commands.data import app as data_app
+from elec.commands.deploy import deploy
+from elec.commands.drift import drift
+from elec.commands.rollback import rollback
 from elec.commands.score import score
 from elec.commands.serve import serve
+from elec.commands.status import status
 from elec.errors import ElecError, InputError
 from elec.spec import load_spec
+from pipelines.backfill import backfill
 
 app = typer.Typer(
     name="elec",
@@ -25,7 +30,12 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command()(serve)
+app.command()(deploy)
+app.command()(rollback)
+app.command()(status)
+app.command()(drift)
 app.command()(score)
+app.command()(backfill)
 app.command()(benchmark)
 
 #: Of lines in a log, where there is no terminal to ask.

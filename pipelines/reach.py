@@ -18,7 +18,13 @@ def check_reach(spec: Spec, workspace: str) -> None:
     if not storage.is_s3(workspace):
         raise InputError(f"--workspace {workspace}: a cluster's pods do not share this folder; give s3://bucket/prefix")
     tables = spec.dataset.tables
-    for field, source in (("source", spec.dataset.source), ("tables.users", tables.users), ("tables.items", tables.items)):
+    sources = {
+        "source": spec.dataset.source,
+        "label.clicks": spec.dataset.label.clicks,
+        "tables.users": tables.users,
+        "tables.items": tables.items,
+    }
+    for field, source in sources.items():
         if source is not None and not storage.is_s3(source.path):
             raise InputError(
                 f"{field}.path of {spec.dataset.name} is {source.path}, which a cluster's pods cannot read; put it on S3"

@@ -26,6 +26,7 @@ from elec.progress import Progress
 from elec.spec.learning import ModelSpec, TrainingSpec
 from elec.training.data import load_rows
 from elec.training.losses import click_loss
+from elec.training.memory import keep_freed_memory
 from elec.training.optimiser import Optimiser
 from elec.training.stream import StreamedRows
 from elec.version import code_version
@@ -78,7 +79,8 @@ def _in_process(way: str, path: Path, steps: int) -> dict[str, float]:
 
 
 def _train(way: str, path: Path, steps: int) -> dict[str, float]:
-    """The first steps of an epoch; the rate leaves out the opening of the file."""
+    """The first steps of an epoch, with memory kept as `train` keeps it; the rate leaves out the opening of the file."""
+    keep_freed_memory()
     network = vanilla_network(fields_of(8, _TABLE), ModelSpec(dropout=0.0)).train()
     optimiser = Optimiser(network, learning_rate=1e-3, embedding_l2=0.0, steps=steps, training=TrainingSpec())
     # The optimiser's own state of the table is part of the model, and is not touched before it is needed.

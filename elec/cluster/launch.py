@@ -25,7 +25,7 @@ import orjson
 
 from elec import storage
 from elec.cluster.trainjob import REPORT, problems, train_job
-from elec.deploy.apply import Cluster, condition
+from elec.deploy.cluster import Cluster, condition
 from elec.deploy.kserve import Manifest
 from elec.errors import ElecError, InputError, RunFailedError
 from elec.progress import Progress

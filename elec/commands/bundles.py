@@ -1,8 +1,8 @@
 """Which bundle a command means, and where its features are."""
 
-from elec import storage
-from elec.errors import InputError
-from elec.runs.workspace import Workspace
+from elec.serving.champion import champion_of, feast_of
+
+__all__ = ["bundle_of", "feast_of"]
 
 
 def bundle_of(bundle: str, workspace: str) -> str:
@@ -11,16 +11,4 @@ def bundle_of(bundle: str, workspace: str) -> str:
     Raises:
         InputError: If none was given and the workspace has no champion.
     """
-    if bundle:
-        return bundle
-    space = Workspace(workspace)
-    champion = space.champion()
-    if champion is None:
-        raise InputError(f"{workspace}: no model is in service there yet; run `elec run` first, or give --bundle URI")
-    return space.bundle(champion.bundle_id)
-
-
-def feast_of(workspace: str) -> str:
-    """The workspace's Feast folder; empty if there is no registry in it."""
-    feast = Workspace(workspace).feast
-    return feast if storage.exists(storage.join(feast, "registry.db")) else ""
+    return bundle or champion_of(workspace)

@@ -10,11 +10,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from elec import storage
+from elec.errors import InputError
 from elec.spec import Kind, load_spec
 
 if TYPE_CHECKING:
     from elec.ingest import IngestReport
     from elec.ingest.describe import FieldSummary
+    from elec.ingest.refusals import Refusal
+
+#: Characters of a refused row that are shown.
+_RAW = 80
 
 app = typer.Typer(
     help="Fetch a public data set, or look at what a spec makes of your log.",
@@ -73,6 +79,47 @@ def describe(
     console.print(_rows_table(report), _splits_table(report), _fields_table(fields))
 
 
+@app.command()
+def quarantine(
+    run: Annotated[str, typer.Option("--run", help="The run's name, as `elec run` shows it.")],
+    output: Annotated[str, typer.Option(help="The workspace that the run is in: a folder or s3://bucket/prefix.")] = "runs",
+    examples: Annotated[int, typer.Option(min=1, max=20, help="Rows to show of each reason.")] = 2,
+) -> None:
+    """Shows which rows a run refused: how many for each reason, and where the first ones are.
+
+    All of them, as they were in the log, are in the run's `quarantine.parquet`.
+    """
+    from elec.ingest.refusals import refusals
+    from elec.runs import RunFolder, Workspace
+    from elec.steps.ingest import QUARANTINE
+
+    folder = Workspace(output).run(run)
+    if "ingest" not in RunFolder(folder).records():
+        raise InputError(f"--run {run}: there is no such run in {output}; give the name of a folder there, and --output")
+    address = storage.join(folder, QUARANTINE)
+    console = Console()
+    if not storage.exists(address):
+        console.print(f"run {run} refused no row", highlight=False)
+        return
+    with tempfile.TemporaryDirectory(prefix="elec-quarantine-") as scratch:
+        path = Path(scratch, QUARANTINE) if storage.is_s3(address) else storage.local_path(address)
+        if storage.is_s3(address):
+            path.write_bytes(storage.read_bytes(address))
+        found = refusals(path, examples)
+    console.print(_refusals_table(found), f"all rows: {address}", highlight=False, soft_wrap=True)
+
+
+def _refusals_table(found: "list[Refusal]") -> Table:
+    table = Table("rows", "reason", "file", "line", "raw", title=f"Refused: {sum(one.rows for one in found):,} rows")
+    for refusal in found:
+        for position, (file, line, raw) in enumerate(refusal.examples):
+            about = ("", "") if position else (f"{refusal.rows:,}", escape(refusal.reason))
+            shown = raw if len(raw) <= _RAW else f"{raw[: _RAW - 3]}..."
+            table.add_row(*about, escape(file.rsplit("/", 1)[-1]), f"{line:,}", escape(shown))
+    table.columns[0].justify = table.columns[3].justify = "right"
+    return table
+
+
 def _rows_table(report: "IngestReport") -> Table:
     table = Table("", "files", "read", "kept", "refused", "dropped", "after as-of", "duplicates", title="Rows")
     counts = [report.rows_read, report.rows_kept, report.rows_quarantined, report.rows_dropped, report.rows_after_as_of]
@@ -80,8 +127,22 @@ def _rows_table(report: "IngestReport") -> Table:
     for name, part in report.tables.items():
         counts = [part.rows_read, part.rows_kept, part.rows_quarantined]
         table.add_row(name, "", *(f"{count:,}" for count in counts), "", f"{part.rows_after_as_of:,}", f"{part.duplicates:,}")
+    clicks = report.clicks
+    notes = {
+        "older than the look-back": report.rows_before_window,
+        "with a label that is not known yet": report.rows_open,
+        "without a click and not sampled": report.negatives_dropped,
+    }
+    lines = [f"{count:,} {what}" for what, count in notes.items() if count]
+    if clicks is not None:
+        counts = [clicks.rows_read, clicks.counted, clicks.rows_quarantined]
+        table.add_row(
+            "clicks", "", *(f"{count:,}" for count in counts), "", f"{clicks.rows_after_as_of:,}", f"{clicks.duplicates:,}"
+        )
+        lines.append(f"clicks: {clicks.without_impression:,} without an impression, {clicks.outside_attribution:,} too late")
     if report.reasons:
-        table.caption = "refused: " + escape("; ".join(f"{count:,} x {why}" for why, count in report.reasons.items()))
+        lines.append("refused: " + "; ".join(f"{count:,} x {why}" for why, count in report.reasons.items()))
+    table.caption = escape("; ".join(lines)) or None
     for column in table.columns[1:]:
         column.justify = "right"
     return table

@@ -1,158 +1,84 @@
-"""Puts a bundle in service on a cluster: apply, wait, question, and back to the champion if anything is wrong."""
+"""Puts a bundle in service on a cluster: apply, wait, question, watch, and back to the champion if anything is wrong."""
 
 import contextlib
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import httpx
 
-from elec import storage
+from elec.deploy.arguments import request_headers
+from elec.deploy.canary import CanaryReport, CanaryRolledBackError, watch
 from elec.deploy.check import problems
-from elec.deploy.kserve import Manifest, manifests
+from elec.deploy.cluster import Cluster
+from elec.deploy.cluster_canary import ClusterCanary
+from elec.deploy.kserve import Manifest, Slot, Version, manifests
+from elec.deploy.published import published
+from elec.deploy.scrape import pod_address
 from elec.deploy.smoke import SmokeReport, smoke_test
-from elec.errors import BlockedError, ElecError, InputError, RunFailedError
-from elec.progress import Progress
+from elec.deploy.surroundings import autoscaler, surroundings
+from elec.errors import BlockedError, ElecError, InputError
 from elec.runs.workspace import Workspace
 from elec.serving.bundle import Bundle
-from elec.serving.manifest import MANIFEST, parse_manifest
 from elec.serving.predictor import Features
 from elec.serving.protocol import MODEL_NAME
 from elec.spec import Spec
 
 log = logging.getLogger("elec.deploy")
 
-#: Names this program among those that own fields of an object.
-FIELD_MANAGER = "elec"
-
-_PLURALS = {
-    "ServiceAccount": "serviceaccounts",
-    "ServingRuntime": "servingruntimes",
-    "InferenceService": "inferenceservices",
-    "TrainJob": "trainjobs",
-}
-#: Whose kinds they are: what has to be installed for them.
-_CONTROLLERS = {"InferenceService": "KServe", "ServingRuntime": "KServe", "TrainJob": "Kubeflow Trainer"}
 _SECONDS_TO_READY = 900.0
-_SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_FOR_AN_ANSWER = 30
 _ANSWERS_IN_A_ROW = 10
+_SLOTS: tuple[Slot, ...] = ("", "blue", "green")
 
 
-class Cluster:
-    """A Kubernetes API server.
+@dataclass(frozen=True)
+class RollOut:
+    """What a roll-out came to.
 
-    Args:
-        client: A `kubernetes.client.ApiClient`.
-        poll: Seconds between looks at a service that is starting.
+    Attributes:
+        address: The service's.
+        smoke: What it was asked.
+        canary: What was seen of the challenger beside the champion; None if there was no canary.
     """
 
-    def __init__(self, client: Any, *, poll: float = _SECONDS_BETWEEN_LOOKS) -> None:
-        self._client = client
-        self.poll = poll
-
-    @classmethod
-    def connect(cls, why: str = "run.deploy.target is kserve") -> Self:
-        """The cluster that this runs in, else the one of the user's kubeconfig.
-
-        Args:
-            why: The setting that asks for a cluster.
-
-        Raises:
-            InputError: If there is neither.
-        """
-        from kubernetes import client, config
-
-        try:
-            config.load_incluster_config()
-        except config.ConfigException:
-            try:
-                config.load_kube_config()
-            except (config.ConfigException, OSError) as error:
-                raise InputError(f"{why}, but there is no cluster to reach ({error}); set KUBECONFIG") from None
-        return cls(client.ApiClient())
-
-    def apply(self, document: Manifest) -> None:
-        """Applies a manifest on the server's side: what is not there is made, what is there becomes as it says."""
-        query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
-        self._call("PATCH", document, query, document, "application/apply-patch+yaml")
-
-    def get(self, document: Manifest) -> dict[str, Any] | None:
-        """The object of a manifest as it is now, or None."""
-        return self._call("GET", document, [], None, "")
-
-    def delete(self, document: Manifest) -> None:
-        """Removes the object of a manifest, if it is there."""
-        self._call("DELETE", document, [("propagationPolicy", "Foreground")], None, "")
-
-    def wait_ready(self, service: Manifest, deadline: float) -> str:
-        """Waits for an InferenceService to be ready in the state that was applied last.
-
-        Args:
-            service: Its manifest.
-            deadline: Seconds.
-
-        Returns:
-            Its address.
-
-        Raises:
-            BlockedError: If it is not ready in time; the message has what the cluster says about it.
-        """
-        until = time.monotonic() + deadline
-        with Progress("wait for the service", unit="looks") as progress:
-            while True:
-                found = self.get(service) or {}
-                status = found.get("status", {})
-                # Until the controller has seen the newest generation its conditions are about the one before.
-                generation = found.get("metadata", {}).get("generation", 0)
-                current = status.get("observedGeneration", generation) >= generation
-                ready = condition(status, "Ready")
-                address = (status.get("address") or {}).get("url") or status.get("url")
-                if current and ready.get("status") == "True" and address:
-                    return str(address)
-                if time.monotonic() > until:
-                    raise BlockedError(
-                        f"InferenceService {service['metadata']['name']} was not ready after {deadline:g} seconds: "
-                        f"{_why(status)}; the champion stays"
-                    )
-                progress.advance(1, note=str(ready.get("reason", "")))
-                time.sleep(self.poll)
-
-    def _call(
-        self, method: str, document: Manifest, query: list[tuple[str, str]], body: Manifest | None, content_type: str
-    ) -> dict[str, Any] | None:
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        kind, name = document["kind"], document["metadata"]["name"]
-        headers = {"Accept": "application/json"} | ({"Content-Type": content_type} if content_type else {})
-        try:
-            answer: Any = self._client.call_api(
-                _path(document),
-                method,
-                query_params=query,
-                header_params=headers,
-                body=body,
-                auth_settings=["BearerToken"],
-                response_type="object",
-                _return_http_data_only=True,
-                _request_timeout=_SECONDS_FOR_AN_ANSWER,
-            )
-        except ApiException as error:
-            if error.status == 404 and method in {"GET", "DELETE"}:
-                return None
-            raise RunFailedError(
-                f"the cluster refused to {_VERBS[method]} {kind} {name} ({error.status} {_message(error)}); "
-                f"check the rights of this account, and that {_CONTROLLERS.get(kind, 'Kubernetes')} is installed"
-            ) from None
-        except HTTPError as error:
-            raise RunFailedError(f"the cluster does not answer ({error}); check KUBECONFIG and the network") from None
-        return dict(answer)
+    address: str
+    smoke: SmokeReport
+    canary: CanaryReport | None
 
 
-_VERBS = {"PATCH": "apply", "GET": "read", "DELETE": "delete"}
+def rendered(
+    spec: Spec, stable: Version, feast_folder: str, *, canary: Version | None = None, share: int = 0
+) -> list[Manifest]:
+    """All manifests of a service, checked, in the order in which they are applied; the InferenceService is the last.
+
+    Args:
+        spec: Says how.
+        stable: What serves.
+        feast_folder: The Feast folder that it reads.
+        canary: The challenger beside it.
+        share: Of the traffic that the challenger is given, in percent.
+
+    Raises:
+        InputError: If they cannot be right.
+    """
+    *first, service = manifests(spec, stable, feast_folder=feast_folder, canary=canary, share=share)
+    slots = (stable.slot,) if canary is None else (stable.slot, canary.slot)
+    documents = [*first, *surroundings(spec, slots), service]
+    found = problems(documents, taint=spec.run.deploy.toleration)
+    if found:
+        raise InputError(f"the manifests would not work: {found[0]}; change run.deploy in the spec")
+    return documents
+
+
+def published_version(workspace: Workspace, bundle_id: str, slot: Slot = "") -> Version:
+    """A published bundle of a workspace.
+
+    Raises:
+        InputError: If it is not there any more.
+    """
+    return Version(workspace.bundle(bundle_id), bundle_id, published(workspace, bundle_id).code_version, slot)
 
 
 def roll_out(
@@ -164,8 +90,8 @@ def roll_out(
     feast_folder: str,
     *,
     deadline: float = _SECONDS_TO_READY,
-) -> tuple[str, SmokeReport]:
-    """Serves a bundle on a cluster, and questions it there.
+) -> RollOut:
+    """Serves a bundle on a cluster, beside the champion first if the spec has a canary, and questions it there.
 
     Args:
         cluster: Where.
@@ -176,25 +102,150 @@ def roll_out(
         feast_folder: The Feast folder that the service reads.
         deadline: Seconds to become ready.
 
-    Returns:
-        The service's address, and what it was asked.
-
     Raises:
-        BlockedError: If the service does not become ready or answers wrongly; the champion's manifests are applied again.
+        CanaryRolledBackError: If the canary speaks against it; the champion's manifests are applied again.
+        BlockedError: If the service does not become ready or answers wrongly, with the same consequence.
         RunFailedError: If the cluster refuses, with the same consequence.
         InputError: If the manifests cannot be right, before anything is applied.
     """
-    documents = _checked(spec, bundle.uri, bundle.manifest.bundle_id, bundle.manifest.code_version, feast_folder)
+    manifest = bundle.manifest
+    challenger = Version(bundle.uri, manifest.bundle_id, manifest.code_version)
+    before = workspace.champion()
+    # Checked before the cluster is asked for anything.
+    documents = rendered(spec, challenger, feast_folder)
+    slot = _slot(cluster.get(documents[-1]))
+    settings = spec.run.deploy.canary
+    report: CanaryReport | None = None
+    with _back_to_the_champion(cluster, spec, workspace, documents, feast_folder, slot):
+        if settings.share and before is not None and before.bundle_id != manifest.bundle_id and slot is not None:
+            champion = published_version(workspace, before.bundle_id, slot)
+            challenger = replace(challenger, slot=_other(slot) if spec.run.deploy.mode == "Standard" else "")
+            report = _canary(cluster, spec, champion, challenger, bundle, features, feast_folder, deadline)
+        else:
+            challenger = replace(challenger, slot=slot or "")
+        documents = rendered(spec, challenger, feast_folder)
+        address = apply_and_wait(cluster, spec, documents, challenger.bundle_id, deadline)
+        smoke = smoke_test(address, bundle, features, headers=request_headers(spec.run.serving))
+    tidy(cluster, spec, documents)
+    return RollOut(address, smoke, report)
+
+
+def restore(
+    cluster: Cluster,
+    spec: Spec,
+    workspace: Workspace,
+    bundle_id: str,
+    feast_folder: str,
+    *,
+    deadline: float = _SECONDS_TO_READY,
+) -> str:
+    """Serves a bundle that was in service before, at once and to everyone: a rollback.
+
+    Returns:
+        The service's address.
+
+    Raises:
+        BlockedError: If it is not ready in time.
+        InputError: If the bundle is gone.
+    """
+    version = published_version(workspace, bundle_id)
+    slot = _slot(cluster.get(rendered(spec, version, feast_folder)[-1]))
+    documents = rendered(spec, replace(version, slot=slot or ""), feast_folder)
+    address = apply_and_wait(cluster, spec, documents, bundle_id, deadline)
+    tidy(cluster, spec, documents)
+    return address
+
+
+def apply_and_wait(cluster: Cluster, spec: Spec, documents: list[Manifest], bundle_id: str, deadline: float) -> str:
+    """Applies the manifests of a version and waits until no other one answers.
+
+    Returns:
+        The service's address.
+
+    Raises:
+        BlockedError: If it is not so in time.
+    """
     until = time.monotonic() + deadline
-    with _back_to_the_champion(cluster, spec, workspace, documents, feast_folder):
-        for document in documents:
-            cluster.apply(document)
-        address = cluster.wait_ready(documents[-1], deadline)
-        _wait_for_version(address, bundle.manifest.bundle_id, until, cluster.poll)
-        return address, smoke_test(address, bundle, features)
+    for document in documents:
+        cluster.apply(document)
+    address = cluster.wait_ready(documents[-1], deadline)
+    _wait_for_version(address, bundle_id, until, cluster.poll, request_headers(spec.run.serving))
+    return address
 
 
-def _wait_for_version(address: str, bundle_id: str, until: float, poll: float) -> None:
+def tidy(cluster: Cluster, spec: Spec, documents: list[Manifest]) -> None:
+    """Removes what the manifests before left: runtimes that nothing names any more, and the other slots' autoscalers."""
+    kept = {(document["kind"], document["metadata"]["name"]) for document in documents}
+    runtime = next(document for document in documents if document["kind"] == "ServingRuntime")
+    labels = {"app.kubernetes.io/instance": spec.run.deploy.name, "app.kubernetes.io/part-of": "elec"}
+    like = {**runtime, "metadata": {**runtime["metadata"], "labels": labels}}
+    unnamed = [name for name in cluster.names(like) if ("ServingRuntime", name) not in kept]
+    old = [{**runtime, "metadata": {**runtime["metadata"], "name": name}} for name in unnamed]
+    old += [
+        scaler
+        for slot in _SLOTS
+        if ("HorizontalPodAutoscaler", (scaler := autoscaler(spec, slot))["metadata"]["name"]) not in kept
+    ]
+    for document in old:
+        cluster.delete(document)
+
+
+def _canary(
+    cluster: Cluster,
+    spec: Spec,
+    champion: Version,
+    challenger: Version,
+    bundle: Bundle,
+    features: Features | None,
+    feast_folder: str,
+    deadline: float,
+) -> CanaryReport:
+    """The challenger beside the champion: first without traffic, questioned, then with its share, watched.
+
+    Raises:
+        CanaryRolledBackError: If what is seen speaks against it.
+        BlockedError: If it does not become ready, or answers wrongly.
+    """
+    settings = spec.run.deploy.canary
+
+    def served(share: int) -> list[Manifest]:
+        return rendered(spec, champion, feast_folder, canary=challenger, share=share)
+
+    documents = served(0)
+    for document in documents:
+        cluster.apply(document)
+    cluster.wait_ready(documents[-1], deadline)
+    with ClusterCanary(cluster, spec, champion, challenger, served(settings.share)[-1], served(0)[-1]) as backend:
+        for pod in backend.challengers():
+            smoke_test(pod_address(pod), bundle, features, headers=request_headers(spec.run.serving))
+        backend.start()
+        report = watch(
+            backend,
+            settings,
+            champion=champion.bundle_id,
+            challenger=challenger.bundle_id,
+            traffic="live",
+            # Often enough to see it, and no burden on the pods.
+            poll=max(cluster.poll, settings.seconds / 100),
+        )
+    if report.state != "promoted":
+        raise CanaryRolledBackError(report)
+    return report
+
+
+def _slot(service: Manifest | None) -> Slot | None:
+    """The name of the predictor that serves now; None if there is no service."""
+    if service is None:
+        return None
+    found = service["spec"]["predictor"].get("name", "")
+    return next((slot for slot in _SLOTS if slot == found), "")
+
+
+def _other(slot: Slot) -> Slot:
+    return "blue" if slot == "green" else "green"
+
+
+def _wait_for_version(address: str, bundle_id: str, until: float, poll: float, headers: dict[str, str]) -> None:
     """Waits for the pods of the version before to be gone: while they are replaced the service is ready all the time.
 
     Raises:
@@ -205,7 +256,7 @@ def _wait_for_version(address: str, bundle_id: str, until: float, poll: float) -
     while in_a_row < _ANSWERS_IN_A_ROW:
         try:
             # A connection of its own each time, so that it may reach any of the pods.
-            response = httpx.get(url, timeout=_SECONDS_FOR_AN_ANSWER, trust_env=False)
+            response = httpx.get(url, headers=headers, timeout=_SECONDS_FOR_AN_ANSWER, trust_env=False)
             answer = str(response.json().get("versions")) if response.is_success else f"status {response.status_code}"
         except (httpx.HTTPError, ValueError) as error:
             answer = str(error)
@@ -220,7 +271,7 @@ def _wait_for_version(address: str, bundle_id: str, until: float, poll: float) -
 
 @contextlib.contextmanager
 def _back_to_the_champion(
-    cluster: Cluster, spec: Spec, workspace: Workspace, documents: list[Manifest], feast_folder: str
+    cluster: Cluster, spec: Spec, workspace: Workspace, documents: list[Manifest], feast_folder: str, slot: Slot | None
 ) -> Iterator[None]:
     """Undoes a roll-out that fails: the champion's manifests again, or nothing where there was nothing."""
     try:
@@ -234,49 +285,13 @@ def _back_to_the_champion(
                     if document["kind"] != "ServiceAccount":
                         cluster.delete(document)
             else:
-                uri = workspace.bundle(champion.bundle_id)
-                place = storage.join(uri, MANIFEST)
-                served_by = parse_manifest(storage.read_bytes(place), origin=place).code_version
-                for document in _checked(spec, uri, champion.bundle_id, served_by, feast_folder):
+                # In the slot that it had: another one's Deployment would have to start first.
+                version = published_version(workspace, champion.bundle_id, slot or "")
+                before = rendered(spec, version, feast_folder)
+                for document in before:
                     cluster.apply(document)
+                tidy(cluster, spec, before)
         except ElecError:
             # What failed first is what the user has to know; this comes on top of it.
             log.exception("the champion's service could not be brought back")
         raise
-
-
-def _checked(spec: Spec, uri: str, bundle_id: str, code_version: str, feast_folder: str) -> list[Manifest]:
-    documents = manifests(spec, uri, bundle_id, feast_folder=feast_folder, code_version=code_version)
-    found = problems(documents, taint=spec.run.deploy.toleration)
-    if found:
-        raise InputError(f"the manifests would not work: {found[0]}; change run.deploy in the spec")
-    return documents
-
-
-def _path(document: Manifest) -> str:
-    kind, version = document["kind"], document["apiVersion"]
-    metadata = document["metadata"]
-    # Only the core kinds have a version without a group.
-    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    return f"{root}/namespaces/{metadata['namespace']}/{_PLURALS[kind]}/{metadata['name']}"
-
-
-def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    """The condition of this type in an object's status; empty if it has none."""
-    return next((found for found in status.get("conditions", []) if found.get("type") == kind), {})
-
-
-def _why(status: Mapping[str, Any]) -> str:
-    """What the cluster says about a service that is not ready."""
-    said = [f"{found.get('type')}: {found['message']}" for found in status.get("conditions", []) if found.get("message")]
-    failure = (status.get("modelStatus") or {}).get("lastFailureInfo") or {}
-    if failure.get("message"):
-        said.append(str(failure["message"]))
-    return "; ".join(said) or "the cluster says nothing about it"
-
-
-def _message(error: Any) -> str:
-    try:
-        return str(json.loads(error.body)["message"])
-    except (TypeError, ValueError, KeyError):
-        return str(error.reason)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from elec.deploy.kserve import CONTAINER, GPU, Manifest
+from elec.deploy.kserve import CONTAINER, GPU, SERVING_GROUP, Manifest
 
 _OPERATORS = {"Exists", "Equal"}
 _EFFECTS = {"NoSchedule", "PreferNoSchedule", "NoExecute"}
@@ -17,6 +17,8 @@ _LABEL_RULE = "quote it, 63 letters, digits, '-', '_' or '.' at most"
 #: Kinds whose pods come to an end: nobody waits for them to be ready.
 _ENDS = ("Job ", "TrainJob ")
 _WHOLE = re.compile(r"[0-9]+")
+#: Of a DNS label.
+_LONGEST_NAME = 63
 
 
 def problems(documents: list[Manifest], *, taint: str = GPU) -> list[str]:
@@ -31,13 +33,13 @@ def problems(documents: list[Manifest], *, taint: str = GPU) -> list[str]:
     """
     found = []
     for document in documents:
-        labels = {**document["metadata"].get("labels", {}), **document.get("spec", {}).get("predictor", {}).get("labels", {})}
-        found += [f"{_name(document)}: {problem}" for problem in _labels(labels)]
+        own = [document["metadata"].get("labels", {}), *(predictor.get("labels", {}) for predictor in _predictors(document))]
+        found += [f"{_name(document)}: {problem}" for labels in own for problem in _labels(labels)]
     pods = list(pod_specs(documents))
     for where, _, pod in pods:
         serves = not where.startswith(_ENDS)
         found += [f"{where}: {problem}" for problem in _pod(pod, taint, serves=serves)]
-    return found + list(_references(documents)) + list(_selectors(documents, pods))
+    return [*found, *_references(documents), *_canaries(documents), *_autoscalers(documents), *_selectors(documents, pods)]
 
 
 def pod_specs(documents: list[Manifest]) -> Iterator[tuple[str, Mapping[str, str], dict[str, Any]]]:
@@ -64,9 +66,17 @@ def pod_specs(documents: list[Manifest]) -> Iterator[tuple[str, Mapping[str, str
                     ]
                     yield where, template["metadata"]["labels"], {**template["spec"], "containers": containers}
         elif document["kind"] == "InferenceService":
-            predictor = spec["predictor"]
-            runtime = runtimes.get(predictor["model"].get("runtime", ""), {})
-            yield where, {**runtime.get("labels", {}), **predictor.get("labels", {})}, merged_pod(runtime, predictor)
+            for predictor in _predictors(document):
+                runtime = runtimes.get(predictor["model"].get("runtime", ""), {})
+                yield where, {**runtime.get("labels", {}), **predictor.get("labels", {})}, merged_pod(runtime, predictor)
+
+
+def _predictors(service: Manifest) -> list[dict[str, Any]]:
+    """The predictors of an InferenceService: its own and those of its canaries, which KServe lays over it."""
+    if service["kind"] != "InferenceService":
+        return []
+    stable, canaries = service["spec"]["predictor"], service["spec"].get("canary", ())
+    return [stable, *({**stable, **canary["predictor"]} for canary in canaries)]
 
 
 def merged_pod(runtime: Mapping[str, Any], predictor: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,26 +173,77 @@ def _references(documents: list[Manifest]) -> Iterator[str]:
         if document["kind"] != "InferenceService":
             continue
         where = _name(document)
-        predictor = document["spec"]["predictor"]
-        runtime = named.get(("ServingRuntime", predictor["model"].get("runtime")))
-        if runtime is None:
-            yield f"{where}: names the runtime '{predictor['model'].get('runtime')}', which is not among the manifests"
-        elif predictor["model"]["modelFormat"]["name"] not in [
-            known["name"] for known in runtime["spec"].get("supportedModelFormats", [])
-        ]:
-            yield f"{where}: its model format '{predictor['model']['modelFormat']['name']}' is none of the runtime's"
-        account = predictor.get("serviceAccountName")
-        if account and ("ServiceAccount", account) not in named:
-            yield f"{where}: runs as '{account}', which is not among the manifests"
+        for predictor in _predictors(document):
+            runtime = named.get(("ServingRuntime", predictor["model"].get("runtime")))
+            if runtime is None:
+                yield f"{where}: names the runtime '{predictor['model'].get('runtime')}', which is not among the manifests"
+            elif predictor["model"]["modelFormat"]["name"] not in [
+                known["name"] for known in runtime["spec"].get("supportedModelFormats", [])
+            ]:
+                yield f"{where}: its model format '{predictor['model']['modelFormat']['name']}' is none of the runtime's"
+            account = predictor.get("serviceAccountName")
+            if account and ("ServiceAccount", account) not in named:
+                yield f"{where}: runs as '{account}', which is not among the manifests"
+
+
+def _canaries(documents: list[Manifest]) -> Iterator[str]:
+    """What KServe refuses, or what would have it remove a Deployment that serves."""
+    for document in documents:
+        if document["kind"] != "InferenceService" or not document["spec"].get("canary"):
+            continue
+        where, stable, canaries = _name(document), document["spec"]["predictor"], document["spec"]["canary"]
+        if document["metadata"].get("annotations", {}).get(f"{SERVING_GROUP}/deploymentMode") != "Standard":
+            yield f"{where}: has a canary, which KServe takes in Standard mode only"
+        if sum(canary["trafficPercent"] for canary in canaries) > 100:
+            yield f"{where}: gives its canaries more than 100 percent of the traffic"
+        names = [stable.get("name"), *(canary["predictor"].get("name") for canary in canaries)]
+        if not all(names[1:]) or len(set(names)) < len(names):
+            yield f"{where}: its predictors are named {', '.join(map(str, names))}; every canary needs a name of its own"
+        for canary in (found["predictor"] for found in canaries):
+            taken = sorted({"maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"} & set(canary))
+            if taken:
+                yield f"{where}: the canary '{canary.get('name')}' sets {taken[0]}; KServe does not scale canaries"
+            if canary.get("minReplicas", 0) > stable.get("minReplicas", 1):
+                yield f"{where}: the canary '{canary.get('name')}' has more replicas than the predictor beside it"
+
+
+def _autoscalers(documents: list[Manifest]) -> Iterator[str]:
+    """Autoscalers that scale nothing, or what another one scales."""
+    services = [document for document in documents if document["kind"] == "InferenceService"]
+    targets = {document["metadata"]["name"] for document in documents if document["kind"] == "Deployment"}
+    for service in services:
+        for predictor in _predictors(service):
+            parts = (service["metadata"]["name"], predictor.get("name"), "predictor")
+            name = "-".join(part for part in parts if part)
+            targets.add(name)
+            if len(name) > _LONGEST_NAME:
+                yield f"{_name(service)}: its Service would be called {name}, and {_LONGEST_NAME} letters are allowed"
+    for document in documents:
+        if document["kind"] != "HorizontalPodAutoscaler":
+            continue
+        where, spec = _name(document), document["spec"]
+        if spec["scaleTargetRef"]["name"] not in targets:
+            yield f"{where}: scales '{spec['scaleTargetRef']['name']}', which is not among the manifests"
+        if spec["minReplicas"] > spec["maxReplicas"]:
+            yield f"{where}: has {spec['minReplicas']} replicas at least and {spec['maxReplicas']} at most"
+        classes = [service["metadata"].get("annotations", {}).get(f"{SERVING_GROUP}/autoscalerClass") for service in services]
+        if any(found != "external" for found in classes):
+            yield f"{where}: KServe would scale the same Deployment; give the InferenceService the autoscalerClass external"
 
 
 def _selectors(documents: list[Manifest], pods: list[tuple[str, Mapping[str, str], dict[str, Any]]]) -> Iterator[str]:
     """Selectors that select nothing."""
+    services = {document["metadata"]["name"] for document in documents if document["kind"] == "InferenceService"}
     for document in documents:
         where, spec = _name(document), document.get("spec", {})
-        selector = spec.get("selector", {})
+        selector = spec.get("podSelector" if document["kind"] == "NetworkPolicy" else "selector", {})
         wanted = selector.get("matchLabels", selector if document["kind"] == "Service" else {})
         if not wanted:
+            continue
+        if document["kind"] == "ServiceMonitor":
+            # It selects Services, which KServe makes.
+            if wanted.get(f"{SERVING_GROUP}/inferenceservice") not in services:
+                yield f"{where}: its selector {dict(wanted)} matches the Services of no InferenceService"
             continue
         own = [labels for origin, labels, _ in pods if origin == where]
         if not any(wanted.items() <= dict(labels).items() for labels in (own or [labels for _, labels, _ in pods])):

@@ -12,8 +12,10 @@ from typing import IO, Self
 
 import httpx
 
+from elec.deploy.arguments import settings_arguments
 from elec.errors import BlockedError
 from elec.serving.server import bind
+from elec.spec.serving import ServingSpec
 
 _SECONDS_TO_END = 10.0
 _SECONDS_BETWEEN_LOOKS = 0.05
@@ -29,12 +31,16 @@ class LocalDeployment:
     Args:
         bundle: URI of a bundle.
         feast_folder: The Feast folder of a workspace; empty for none.
+        settings: The server's bounds.
         deadline: Seconds to become ready.
     """
 
-    def __init__(self, bundle: str, feast_folder: str = "", *, deadline: float = 120.0) -> None:
+    def __init__(
+        self, bundle: str, feast_folder: str = "", settings: ServingSpec | None = None, *, deadline: float = 120.0
+    ) -> None:
         self.bundle = bundle
         self.feast_folder = feast_folder
+        self.settings = settings or ServingSpec()
         self.deadline = deadline
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,6 +50,11 @@ class LocalDeployment:
     def pid(self) -> int:
         """The server's process; 0 when there is none."""
         return self._process.pid if self._process is not None else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server's process runs."""
+        return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
         """Starts the server.
@@ -55,12 +66,26 @@ class LocalDeployment:
             self._start()
             self._wait()
         except BaseException:
-            self._stop()
+            self.stop()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop()
+        self.stop()
+
+    def stop(self) -> None:
+        """Stops the server, once its requests are answered; one that is stopped already stays so."""
+        if self._process is not None:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                # The group outlives its leader as long as a process is in it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_SECONDS_TO_END + self.settings.drain_seconds)
+            self._process = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     def _start(self) -> None:
         # The socket is ours before the process is, so nobody can take the port in between.
@@ -71,7 +96,7 @@ class LocalDeployment:
             handed = ["--fd", str(listener.fileno()), "--parent", str(os.getpid())]
             # A session of its own: it is stopped as a group, and a Ctrl-C on the terminal does not reach it before us.
             self._process = subprocess.Popen(
-                [*command, *handed],
+                [*command, *handed, *settings_arguments(self.settings)],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
@@ -97,19 +122,6 @@ class LocalDeployment:
                         f"the server of {self.bundle} was not ready after {self.deadline:g} seconds: {self._last_words()}"
                     )
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-    def _stop(self) -> None:
-        if self._process is not None:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                # The group outlives its leader as long as a process is in it.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_SECONDS_TO_END)
-            self._process = None
-        if self._log is not None:
-            self._log.close()
-            self._log = None
 
     def _last_words(self) -> str:
         """The end of what the server wrote."""

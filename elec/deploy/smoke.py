@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict
 
 from elec.errors import BlockedError
 from elec.serving.bundle import Bundle
-from elec.serving.golden import TOLERANCE, Golden
+from elec.serving.golden import Golden
 from elec.serving.predictor import Features, Predictor
 from elec.serving.protocol import MODEL_NAME, infer_request
+from elec.serving.ranker import Ranker
 from elec.spec.dataset import Entity
+from elec.spec.serving import ServingSpec
 
 _SECONDS_FOR_AN_ANSWER = 30.0
 _CANDIDATES = 32
@@ -39,28 +41,32 @@ class SmokeReport(BaseModel):
     seconds: float
 
 
-def smoke_test(url: str, bundle: Bundle, features: Features | None) -> SmokeReport:
+def smoke_test(url: str, bundle: Bundle, features: Features | None, *, headers: Mapping[str, str] | None = None) -> SmokeReport:
     """Questions a running server.
 
     Args:
         url: Its address.
         bundle: What it has to serve.
         features: The store that it looks features up in; None for a server without one, which is not asked to rank.
+        headers: Of every request: a bearer token.
 
     Raises:
         BlockedError: At the first answer that is not as it should be.
     """
     started = time.monotonic()
-    with httpx.Client(base_url=url.rstrip("/"), timeout=_SECONDS_FOR_AN_ANSWER, trust_env=False) as client:
+    with httpx.Client(
+        base_url=url.rstrip("/"), headers=dict(headers or {}), timeout=_SECONDS_FOR_AN_ANSWER, trust_env=False
+    ) as client:
         _ask(client, "GET", "/v2/health/ready")
         served = _ask(client, "GET", f"/v2/models/{MODEL_NAME}").get("versions")
         if served != [bundle.manifest.bundle_id]:
             raise BlockedError(f"smoke test: {url} serves {served} and not {bundle.manifest.bundle_id}; the champion stays")
         golden = Golden.load(bundle.golden, bundle.manifest.fields, bundle.manifest.vector_size)
         difference = _largest_difference(_infer(client, bundle, golden.records, golden.vectors), golden.scores)
-        if not difference <= TOLERANCE:
+        tolerance = bundle.manifest.precision.tolerance
+        if not difference <= tolerance:
             raise BlockedError(
-                f"smoke test: scores of /infer differ from training's by {difference:.3g} (at most {TOLERANCE:g}); "
+                f"smoke test: scores of /infer differ from training's by {difference:.3g} (at most {tolerance:g}); "
                 "the champion stays"
             )
         ranked = _rank(client, bundle, golden, features) if features is not None else 0
@@ -86,11 +92,16 @@ def _rank(client: httpx.Client, bundle: Bundle, golden: Golden, features: Featur
     if not all(math.isfinite(score) for score in scores) or scores != sorted(scores, reverse=True):
         raise BlockedError("smoke test: the scores of /rank are not finite, or not in order; the champion stays")
     order = [entry["item"] for entry in ranked]
-    candidates = Predictor(bundle, features).candidates(user, order, context)
-    difference = _largest_difference(_infer(client, bundle, *candidates), np.asarray(scores))
-    if not difference <= TOLERANCE:
+    predictor = Predictor(bundle, features)
+    records = Ranker(predictor, features, ServingSpec()).rank(user, order, context, recorded=True).records
+    assert records is not None
+    vectors_N2V = predictor.look_up(records) if manifest.vectors is not None else None
+    difference = _largest_difference(_infer(client, bundle, records, vectors_N2V), np.asarray(scores))
+    # In int8 a sum that lies between two steps may round either way; float32's tolerance is that of rounding alone.
+    if not difference <= manifest.precision.tolerance:
         raise BlockedError(
-            f"smoke test: /rank and /infer differ by {difference:.3g} on the same features (at most {TOLERANCE:g}); "
+            f"smoke test: /rank and /infer differ by {difference:.3g} on the same features "
+            f"(at most {manifest.precision.tolerance:g}); "
             "the champion stays"
         )
     return len(ranked)

@@ -3,6 +3,7 @@
 from elec.drift.evidently_report import evidently_report
 from elec.drift.histograms import FieldProfile, Profile, Window
 from elec.drift.page import drift_page
+from elec.drift.predictions import check_predictions, profile_predictions
 from elec.drift.profile import profile
 from elec.drift.reference import read_reference
 from elec.drift.sample import sample
@@ -16,9 +17,11 @@ __all__ = [
     "Profile",
     "Window",
     "check",
+    "check_predictions",
     "drift_page",
     "evidently_report",
     "profile",
+    "profile_predictions",
     "read_reference",
     "sample",
 ]

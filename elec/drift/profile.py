@@ -6,7 +6,7 @@ bins of the reference. Quantile edges come from up to a million rows, chosen by 
 
 # ruff: noqa: S608 - what goes into the SQL is names of the spec's pattern, numbers, and escaped paths
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,28 +39,29 @@ def profile(ingested: "Ingested", spec: DatasetSpec, reference: Profile | None =
     Returns:
         The profile; the same rows give the same one.
     """
-    keys = {spec.user, spec.item}
     with connection() as duck, TemporaryDirectory(prefix="elec-window-") as folder:
         file = Path(folder, "window.parquet")
         duck.execute(f"COPY ({window_query(ingested, spec)}) TO '{file}' (FORMAT parquet)")
         duck.execute(f"CREATE VIEW joined AS SELECT * FROM read_parquet('{file}')")
-        rows, clicks, first, last = duck.execute(
-            "SELECT count(*), sum(label), epoch_us(min(event_timestamp)), epoch_us(max(event_timestamp)) FROM joined"
-        ).fetchone()
-        fields: dict[str, FieldProfile] = {}
-        with Progress("profile fields", unit="fields", total=len(spec.all_fields)) as progress:
-            for field in spec.all_fields:
-                known = reference.fields.get(field.name) if reference is not None else None
-                if field.name in keys:
-                    fields[field.name] = _key(duck, field, known)
-                elif field.kind in {Kind.NUMERIC, Kind.TEXT}:
-                    fields[field.name] = _numeric(duck, field, rows, known)
-                else:
-                    fields[field.name] = _categorical(duck, field, known)
-                progress.advance(1, field.name)
+        fields = profile_fields(duck, spec.all_fields, {spec.user, spec.item}, reference)
+        return profile_rows(duck, spec.name, fields, reference)
+
+
+def profile_rows(duck: Any, dataset: str, fields: Mapping[str, FieldProfile], reference: Profile | None) -> Profile:
+    """The profile of the rows of the view `joined`: `label`, `event_timestamp`.
+
+    Args:
+        duck: A connection with that view.
+        dataset: The data set's name.
+        fields: Their profiles.
+        reference: What they were counted against.
+    """
+    rows, clicks, first, last = duck.execute(
+        "SELECT count(*), sum(label), epoch_us(min(event_timestamp)), epoch_us(max(event_timestamp)) FROM joined"
+    ).fetchone()
     seconds = (last - first) / 1e6
     return Profile(
-        dataset=spec.name,
+        dataset=dataset,
         rows=rows,
         # A window shorter than an hour says little about a day.
         rows_a_day=rows * 86_400 / max(seconds, _SHORTEST_WINDOW_S) if seconds > 0 else None,
@@ -69,6 +70,32 @@ def profile(ingested: "Ingested", spec: DatasetSpec, reference: Profile | None =
         fields=fields,
         against=reference.fingerprint if reference is not None else None,
     )
+
+
+def profile_fields(
+    duck: Any, fields: Sequence[FieldSpec], keys: Collection[str], reference: Profile | None
+) -> dict[str, FieldProfile]:
+    """The profiles of columns of the view `joined`.
+
+    Args:
+        duck: A connection with that view, which has a `row_id` too.
+        fields: The columns.
+        keys: Those of them that are the user's or the item's key.
+        reference: The profile whose bins they are counted in as well.
+    """
+    (rows,) = duck.execute("SELECT count(*) FROM joined").fetchone()
+    found: dict[str, FieldProfile] = {}
+    with Progress("profile fields", unit="fields", total=len(fields)) as progress:
+        for field in fields:
+            known = reference.fields.get(field.name) if reference is not None else None
+            if field.name in keys:
+                found[field.name] = _key(duck, field, known)
+            elif field.kind in {Kind.NUMERIC, Kind.TEXT}:
+                found[field.name] = _numeric(duck, field, rows, known)
+            else:
+                found[field.name] = _categorical(duck, field, known)
+            progress.advance(1, field.name)
+    return found
 
 
 def _numeric(duck: Any, field: FieldSpec, rows: int, reference: FieldProfile | None) -> FieldProfile:

@@ -76,13 +76,15 @@ class DriftVerdict(_Result):
     limits: dict[str, float] = {}
 
 
-def check(current: Profile, reference: Profile | None, settings: DriftSpec) -> DriftVerdict:
+def check(current: Profile, reference: Profile | None, settings: DriftSpec, *, predictions: bool = False) -> DriftVerdict:
     """Compares the current window with the reference.
 
     Args:
         current: Made by `profile(..., reference=reference)`.
         reference: Of the champion; None before there is one.
         settings: The limits.
+        predictions: The current window is of predictions: it has scores and no labels, and its volume says nothing, for it is
+            a sample of candidates.
 
     Raises:
         ValueError: If `current` was profiled against another reference.
@@ -96,8 +98,8 @@ def check(current: Profile, reference: Profile | None, settings: DriftSpec) -> D
     fields = {name: _field(field, reference.fields.get(name), settings) for name, field in current.fields.items()}
     found = [
         *_schema(current, reference),
-        *_label(current, reference, settings),
-        *_volume(current, reference, settings),
+        *(_scores(current, reference, settings) if predictions else _label(current, reference, settings)),
+        *(() if predictions else _volume(current, reference, settings)),
         *_sentences(fields, current, reference, settings),
     ]
     found.sort(key=lambda reason: _ORDER.index(reason[0]), reverse=True)
@@ -106,10 +108,10 @@ def check(current: Profile, reference: Profile | None, settings: DriftSpec) -> D
     return DriftVerdict(
         verdict=verdict,
         limits=_limits(settings),
-        reasons=[sentence for _, sentence in found] or [_all_well(fields, current, reference)],
+        reasons=[sentence for _, sentence in found] or [_all_well(fields, current, reference, predictions=predictions)],
         fields=fields,
-        label_rate=Change(current=current.label_rate, reference=reference.label_rate),
-        label_psi=psi(_clicks(current), _clicks(reference)),
+        label_rate=None if predictions else Change(current=current.label_rate, reference=reference.label_rate),
+        label_psi=None if predictions else psi(_clicks(current), _clicks(reference)),
         rows=Change(current=current.rows, reference=reference.rows),
         rows_a_day=Change(current=days[0], reference=days[1]) if days[0] is not None and days[1] is not None else None,
     )
@@ -170,6 +172,16 @@ def _label(current: Profile, reference: Profile, settings: DriftSpec) -> Iterato
         yield "warn", f"{moved}, PSI {index:.3f}, above {settings.warn_psi:g}."
 
 
+def _scores(current: Profile, reference: Profile, settings: DriftSpec) -> Iterator[tuple[Severity, str]]:
+    change = current.label_rate / reference.label_rate - 1 if reference.label_rate else float(current.label_rate > 0)
+    if abs(change) > settings.max_label_change:
+        yield (
+            "warn",
+            f"The mean score is {current.label_rate:.4f}, and the label rate was {reference.label_rate:.4f} when the champion "
+            f"was trained ({change:+.1%}); candidates are not impressions, but look at the calibration.",
+        )
+
+
 def _volume(current: Profile, reference: Profile, settings: DriftSpec) -> Iterator[tuple[Severity, str]]:
     now, before, unit = current.rows_a_day, reference.rows_a_day, "rows a day"
     if now is None or before is None:
@@ -214,9 +226,11 @@ def _limits(settings: DriftSpec) -> dict[str, float]:
     return {"warn": settings.warn_psi, "retrain": settings.retrain_psi, "block": settings.block_psi}
 
 
-def _all_well(fields: Mapping[str, FieldDrift], current: Profile, reference: Profile) -> str:
+def _all_well(fields: Mapping[str, FieldDrift], current: Profile, reference: Profile, *, predictions: bool) -> str:
     compared = {name: field.psi or 0.0 for name, field in fields.items() if field.kind != "key"}
     rate = f"the label rate is {current.label_rate:.4f} (it was {reference.label_rate:.4f})"
+    if predictions:
+        rate = f"the mean score is {current.label_rate:.4f} (the label rate was {reference.label_rate:.4f})"
     if not compared:
         return f"Nothing has drifted: {rate}."
     most = max(compared, key=lambda name: compared[name])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
 
 from elec import storage
 from elec.evidence.arms import Arm, Source, Student, Training
@@ -22,6 +22,9 @@ from elec.spec.run import RunSpec
 #: Raised whenever a cell would come out differently from the same settings.
 CELL_VERSION = 1
 
+#: The settings that a training reads; what a run does before and after it makes no other cell.
+_READ = {"seed", "text", "llm", "adapt", "model", "training", "distill", "student"}
+
 
 class Cell(BaseModel):
     """What is to be trained.
@@ -32,7 +35,7 @@ class Cell(BaseModel):
         student: What the student reads.
         teacher: What the teacher reads.
         reads: What the student's codes or vectors are made of.
-        run: All settings, the seed included; what this training does not read is at its default.
+        run: All settings, the seed included; what this training does not read is at its default, and in no file.
         test: Whether the test rows are scored; only final cells touch them.
     """
 
@@ -45,6 +48,10 @@ class Cell(BaseModel):
     reads: Source
     run: RunSpec
     test: bool
+
+    @field_serializer("run")
+    def _read(self, run: RunSpec) -> dict[str, Any]:
+        return run.model_dump(mode="json", include=_READ)
 
     def __hash__(self) -> int:
         # The settings hold dictionaries, which have no hash of their own.

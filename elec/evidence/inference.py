@@ -126,7 +126,7 @@ def _timings(arm: Arm, plan: Plan, sample: Sample, batch: int) -> list[Timing]:
     if arm.student != "vanilla":
         knowledge = sample.knowledge(run, "text")
         encoded = knowledge if arm.student == "semantic_ids" else encoded
-    vectors = np.load(knowledge / "rows" / "test.npy", mmap_mode="r") if knowledge and arm.student == "vectors" else None
+    vectors = np.load(knowledge / "rows" / "test.npy", allow_pickle=False) if knowledge and arm.student == "vectors" else None
     fields = FeatureEncoder.load(encoded / "vocabulary").fields
     rows = load_rows(encoded / "encoded" / "test.parquet", None, vectors)
     network = vanilla_network(fields, run.model, vectors.shape[2] if vectors is not None else 0).eval()
@@ -162,7 +162,8 @@ def _with_llm(arm: Arm, plan: Plan, sample: Sample, batch: int) -> Timing:
 def _onnx(network: torch.nn.Module, batch: Batch) -> Callable[[], Any]:
     import onnxruntime
 
-    from elec.serving.export import Probability, export_onnx
+    from elec.serving.export import Probability
+    from elec.serving.onnx_file import export_onnx
 
     slots = batch.slots_BS.numpy()
     vectors = batch.vectors_B2V.numpy() if batch.vectors_B2V is not None else None
@@ -170,7 +171,7 @@ def _onnx(network: torch.nn.Module, batch: Batch) -> Callable[[], Any]:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(mode=False):
         path = Path(folder, "model.onnx")
-        export_onnx(Probability(network).eval(), slots, path, vectors)
+        export_onnx(Probability(network).eval(), {"slots": slots} | ({} if vectors is None else {"vectors": vectors}), path)
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = {part.name: array for part, array in zip(session.get_inputs(), (slots, vectors), strict=False)}
     return lambda: session.run(None, given)

@@ -24,7 +24,8 @@ def table_markdown(figures: TableFigures, title: str, about: str, plots: Sequenc
         plots: File names of pictures beside the text, with a word each: `lift.svg|Lift of AUC`.
     """
     experiment = figures.experiment
-    lines = [f"# {title}: {TITLES[figures.table].lower()}", ""]
+    words = TITLES[figures.table]
+    lines = [f"# {title}: {words[0].lower()}{words[1:]}", ""]
     if about:
         lines += [about, ""]
     lines += [_how(figures), ""]

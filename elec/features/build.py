@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
@@ -21,6 +20,7 @@ from elec.features.encoding import FeatureEncoder
 from elec.features.engine import duckdb_connection, quoted
 from elec.features.frame import write_frame
 from elec.features.ids import OUT_OF_VOCABULARY
+from elec.features.lookup import Lookup, one_array
 from elec.features.repository import FeatureRepository
 from elec.ingest.report import SPLITS
 from elec.progress import Progress
@@ -99,7 +99,9 @@ def _build(spec: Spec, ingested: Path, folder: Path, feast_folder: str | Path, a
             published = stack.enter_context(repository.published(ingested, as_of))
         with _timed(seconds, "frame"), Progress("point-in-time join", unit="rows", total=total) as progress:
             rows = {
-                split: write_frame(published.store, dataset, file, frame / f"{split}.parquet", progress)
+                split: write_frame(
+                    published.store, dataset, file, frame / f"{split}.parquet", progress, join=spec.run.feast.join
+                )
                 for split, file in files.items()
             }
     with _timed(seconds, "fit"):
@@ -114,7 +116,7 @@ def _build(spec: Spec, ingested: Path, folder: Path, feast_folder: str | Path, a
     return FeaturesReport(
         as_of=as_of,
         rows=rows,
-        users=len(users),
+        users=len(users.values),
         slots=encoder.slots,
         vocabulary={field.name: field.size for field in encoder.fields},
         out_of_vocabulary=unknown,
@@ -123,19 +125,27 @@ def _build(spec: Spec, ingested: Path, folder: Path, feast_folder: str | Path, a
     )
 
 
-def _users(dataset: DatasetSpec, frame: Path) -> pa.Array:
-    """The distinct users of all splits, sorted; a user's index is its position."""
+def _users(dataset: DatasetSpec, frame: Path) -> Lookup:
+    """The distinct users of all splits, sorted, null last; a user's index is its position."""
     key = quoted(dataset.user)
     with duckdb_connection() as connection:
         found = connection.sql(
             f"SELECT DISTINCT {key} AS user FROM read_parquet($files) ORDER BY 1 NULLS LAST",  # noqa: S608 - the name is quoted
             params={"files": [str(frame / f"{split}.parquet") for split in SPLITS]},
         ).to_arrow_table()
-    return pc.cast(found.column(0).combine_chunks(), pa.string())
+    return Lookup(one_array(found.column(0)))
+
+
+def _user_index(users: Lookup, keys: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The indices of N users, int64 [N]; rows without a user are all of one, the last."""
+    index_N = users.positions(keys)
+    if keys.null_count:
+        index_N[keys.is_null().to_numpy(zero_copy_only=False)] = len(users.values) - 1
+    return index_N
 
 
 def _encode(
-    encoder: FeatureEncoder, user: str, users: pa.Array, frame: Path, target: Path, progress: Progress
+    encoder: FeatureEncoder, user: str, users: Lookup, frame: Path, target: Path, progress: Progress
 ) -> dict[str, float]:
     """Encodes a split; gives the share of rows out of vocabulary by field."""
     schema = pa.schema(
@@ -156,7 +166,7 @@ def _encode(
                     [
                         batch.column("row_id"),
                         batch.column("label"),
-                        pc.cast(pc.index_in(batch.column(user), value_set=users), pa.int64()),
+                        pa.array(_user_index(users, batch.column(user))),
                         pa.FixedSizeListArray.from_arrays(pa.array(slots_NS.reshape(-1)), encoder.slots),
                     ],
                     schema,

@@ -1,6 +1,6 @@
 """Turns raw values into ids: fit once on the training rows, then the same code in training, batch scoring and serving.
 
-The state is JSON and Parquet: `encoder.json` with the fields in order, and one file of values per field with a vocabulary.
+The state is `encoder.json` with the fields in order, and for each field with a vocabulary one Arrow file that is mapped.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from elec.errors import InputError
 from elec.features.buckets import Buckets
 from elec.features.engine import duckdb_connection
+from elec.features.lookup import SUFFIX
 from elec.features.raw import raw_column
 from elec.features.vocabulary import Vocabulary
-from elec.progress import Progress
 from elec.spec import DatasetSpec, Entity, FieldSpec, Kind
 
-#: Of the saved state; raised whenever a reader of the old state would encode differently.
-SCHEMA_VERSION = 1
+#: Of the saved state; raised whenever a reader of the old state would encode differently, or not at all.
+SCHEMA_VERSION = 2
+
+#: What this code reads, and how the vocabularies' names end in each.
+_SUFFIXES = {1: ".parquet", SCHEMA_VERSION: SUFFIX}
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,9 @@ class FeatureEncoder:
             dataset: Names the fields, their least counts and buckets.
             train: The Parquet file of the training rows, and of no others.
         """
+        # Late: serving fits nothing, and its start shall not wait for the progress bar's import.
+        from elec.progress import Progress
+
         codes: list[Vocabulary | Buckets] = []
         fields = dataset.tabular_fields
         with duckdb_connection() as connection, Progress("fit vocabularies", unit="fields", total=len(fields)) as progress:
@@ -171,7 +177,7 @@ class FeatureEncoder:
             if isinstance(code, Buckets):
                 edges = code.edges
             else:
-                code.save(folder / f"{spec.name}.parquet")
+                code.save(folder / f"{spec.name}{SUFFIX}")
             states.append(
                 _FieldState(
                     name=spec.name,
@@ -197,6 +203,7 @@ class FeatureEncoder:
             InputError: If the state is not there, is damaged, or is of a schema version that this code does not know.
         """
         state = _read_state(folder / "encoder.json")
+        suffix = _SUFFIXES[state.schema_version]
         specs = []
         codes: list[Vocabulary | Buckets] = []
         for field in state.fields:
@@ -204,7 +211,7 @@ class FeatureEncoder:
             code = (
                 Buckets(field.edges)
                 if field.kind is Kind.NUMERIC
-                else Vocabulary.load(folder / f"{field.name}.parquet", field.size)
+                else Vocabulary.load(folder / f"{field.name}{suffix}", field.size)
             )
             if code.size != field.size:
                 raise InputError(
@@ -224,9 +231,10 @@ def _read_state(file: Path) -> _State:
     except orjson.JSONDecodeError as error:
         raise InputError(f"{file}: not valid JSON ({error}); take the folder from a whole bundle") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if not isinstance(version, int) or version not in _SUFFIXES:
+        known = " and ".join(map(str, _SUFFIXES))
         raise InputError(
-            f"{file}: schema_version is {version!r}, this code knows {SCHEMA_VERSION}; use the version of elec that wrote it"
+            f"{file}: schema_version is {version!r}, this code knows {known}; use the version of elec that wrote it"
         )
     try:
         return _State.model_validate(content)

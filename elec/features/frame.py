@@ -1,19 +1,21 @@
 """The training frame: every row of a split, with the features that its user and item had at the row's own moment.
 
-Feast joins (its DuckDB store), a bounded number of rows at a time. It keeps neither the order nor, in some of its stores,
-duplicate rows; so each row carries its `row_id`, and what comes back has to be exactly the rows that went in.
+DuckDB's ASOF JOIN makes it (`elec.features.asof`). Feast's own join, its DuckDB store, stays as the reference and is selected
+by the spec (`run.feast.join`): it gets a bounded number of rows at a time, and keeps neither their order nor, in some of its
+stores, duplicate rows; so each row carries its `row_id`, and what comes back has to be exactly the rows that went in.
 """
 
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elec.errors import RunFailedError
+from elec.features.asof import TimedView, asof_join
 from elec.features.definitions import VIEWS
 from elec.features.engine import duckdb_connection
 from elec.features.library import quiet
@@ -21,8 +23,11 @@ from elec.features.raw import TYPES
 from elec.progress import Progress
 from elec.spec import DatasetSpec
 
-#: Rows of one join.
+#: Rows of one join by Feast.
 CHUNK_ROWS = 200_000
+
+# Rows of a row group of the frame; those of one batch and one step of progress too.
+_BATCH_ROWS = 122_880
 
 _MOMENT = pa.timestamp("us", tz="UTC")
 
@@ -40,7 +45,14 @@ def frame_schema(dataset: DatasetSpec) -> pa.Schema:
 
 
 def write_frame(
-    store: Any, dataset: DatasetSpec, rows: Path, target: Path, progress: Progress, *, chunk_rows: int = CHUNK_ROWS
+    store: Any,
+    dataset: DatasetSpec,
+    rows: Path,
+    target: Path,
+    progress: Progress,
+    *,
+    join: Literal["fast", "feast"] = "fast",
+    chunk_rows: int = CHUNK_ROWS,
 ) -> int:
     """Joins a split's rows with the features of their moment.
 
@@ -50,32 +62,58 @@ def write_frame(
         rows: The split's Parquet file, in any order.
         target: The Parquet file to write, sorted by row_id.
         progress: Counts rows.
-        chunk_rows: Rows of one join; bounds the memory.
+        join: By DuckDB over the views' files, or by Feast; both give the same rows.
+        chunk_rows: Rows of one join by Feast; bounds its memory.
 
     Returns:
         The number of rows written, which is the number read.
 
     Raises:
-        RunFailedError: If Feast gives back other rows than it was given.
+        RunFailedError: If the join gives back other rows than it was given.
     """
     schema = frame_schema(dataset)
     service = None
     if any(dataset.fields_of(entity) for entity in VIEWS):
         with quiet():
             service = store.get_feature_service(dataset.feature_service)
-    count = 0
+    parts = _by_feast(store, service, dataset, rows, chunk_rows) if join == "feast" else _by_duckdb(store, service, rows)
+    count, last = 0, -1
     with pq.ParquetWriter(target, schema) as writer:
-        for chunk in _sorted_chunks(rows, chunk_rows):
-            columns = {name: chunk[name] for name in chunk.column_names}
-            if service is not None:
-                columns |= _features(store, service, chunk.select(["row_id", "event_timestamp", dataset.user, dataset.item]))
-            writer.write_table(pa.table([pc.cast(columns[name], schema.field(name).type) for name in schema.names], schema))
-            count += chunk.num_rows
-            progress.advance(chunk.num_rows, note=target.stem)
+        for part in parts:
+            table = pa.table([pc.cast(part[name], schema.field(name).type) for name in schema.names], schema)
+            last = _check_order(table["row_id"], last, target.name)
+            writer.write_table(table)
+            count += table.num_rows
+            progress.advance(table.num_rows, note=target.stem)
     expected = pq.ParquetFile(rows).metadata.num_rows
     if count != expected:
         raise RunFailedError(f"{target.name}: the training frame has {count} rows where ingest gave {expected}")
     return count
+
+
+def _check_order(row_ids: pa.ChunkedArray, last: int, name: str) -> int:
+    """Gives the last of the row_ids, which have to rise: then none of them is there twice."""
+    ids_N = row_ids.to_numpy()
+    if len(ids_N) and (ids_N[0] <= last or (ids_N[1:] <= ids_N[:-1]).any()):
+        raise RunFailedError(f"{name}: a row_id is in the training frame twice; ingest the log again")
+    return int(ids_N[-1]) if len(ids_N) else last
+
+
+def _by_duckdb(store: Any, service: Any | None, rows: Path) -> Iterator[pa.Table]:
+    """The joined rows in order of row_id."""
+    views = TimedView.of_service(store, service) if service is not None else []
+    with asof_join(rows, views, _BATCH_ROWS) as reader:
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+
+def _by_feast(store: Any, service: Any | None, dataset: DatasetSpec, rows: Path, chunk_rows: int) -> Iterator[pa.Table]:
+    """The joined rows in order of row_id, so many at a time."""
+    for chunk in _sorted_chunks(rows, chunk_rows):
+        columns = {name: chunk[name] for name in chunk.column_names}
+        if service is not None:
+            columns |= _features(store, service, chunk.select(["row_id", "event_timestamp", dataset.user, dataset.item]))
+        yield pa.table(columns)
 
 
 def _sorted_chunks(rows: Path, chunk_rows: int) -> Iterator[pa.Table]:

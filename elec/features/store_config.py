@@ -5,7 +5,7 @@ Both have the same content, but for secrets: they stay environment variables in 
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,10 +75,19 @@ def open_store(content: dict[str, Any]) -> Any:
     Raises:
         InputError: If a variable that the settings name is not set.
     """
-    content = {**content, "online_store": {name: _expanded(value) for name, value in content["online_store"].items()}}
+    content = {**content, "online_store": with_secrets(content["online_store"])}
     with quiet():
         library = feast()
         return library.FeatureStore(config=library.RepoConfig(**content))
+
+
+def with_secrets(online_store: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an online store with the environment's variables in place of their names.
+
+    Raises:
+        InputError: If a variable is not set.
+    """
+    return {name: _expanded(value) for name, value in online_store.items()}
 
 
 @contextmanager
@@ -88,19 +97,29 @@ def online_store_errors(settings: FeastSpec) -> Iterator[None]:
     Raises:
         OnlineStoreError: In place of the store's own error.
     """
-    import sqlite3
-
-    from redis.exceptions import RedisError
-
     try:
         yield
-    except RedisError as error:
-        raise OnlineStoreError(
-            f"the online store, Redis at {_address(settings)}, does not answer ({type(error).__name__}); "
-            "check that it runs, and run.feast.redis of the spec"
-        ) from error
-    except sqlite3.Error as error:
-        raise OnlineStoreError(f"the online store, SQLite beside the workspace, refuses ({error})") from error
+    except Exception as error:
+        said = _said(error, settings)
+        if said is None:
+            raise
+        raise OnlineStoreError(said) from error
+
+
+def _said(error: Exception, settings: FeastSpec) -> str | None:
+    """What an error of the online store means; None for one that is not the store's."""
+    if settings.online_store == "sqlite":
+        import sqlite3
+
+        return f"the online store, SQLite beside the workspace, refuses ({error})" if isinstance(error, sqlite3.Error) else None
+    from redis.exceptions import RedisError
+
+    if not isinstance(error, RedisError):
+        return None
+    return (
+        f"the online store, Redis at {_address(settings)}, does not answer ({type(error).__name__}); "
+        "check that it runs, and run.feast.redis of the spec"
+    )
 
 
 def _online_store(root: str, settings: FeastSpec) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from elec import storage
 from elec.errors import InputError
 from elec.features.definitions import project_name
+from elec.features.lookup import Lookup, one_array
 from elec.features.store_config import feast_root
 from elec.features.vectors import VECTOR, VectorViews, dense, key_column, open_rows
 from elec.spec import Entity, FieldSpec
@@ -35,7 +35,7 @@ class StoredVectors:
     def __init__(self, *, dataset: str, user: str, item: str, views: VectorViews, feast_folder: str | Path) -> None:
         self._size = views.size
         folder = storage.join(feast_root(feast_folder), "data", project_name(dataset))
-        self._keys: dict[Entity, pa.Array] = {}
+        self._keys: dict[Entity, Lookup] = {}
         self._vectors: dict[Entity, npt.NDArray[np.float16]] = {}
         self._fields = {entity: FieldSpec(name=key, of=entity) for entity, key in ((Entity.USER, user), (Entity.ITEM, item))}
         for entity, key in self._fields.items():
@@ -51,9 +51,9 @@ class StoredVectors:
         """The vectors of N pairs, float32 [N, 2, V]: the user's, then the item's; zeros for what is not known."""
         vectors_N2V = np.zeros((len(users), 2, self._size), dtype=np.float32)
         for place, (entity, keys) in enumerate(((Entity.USER, users), (Entity.ITEM, items))):
-            row_N = pc.index_in(key_column(self._fields[entity], keys), value_set=self._keys[entity])
-            known_N = pc.is_valid(row_N).to_numpy(zero_copy_only=False)
-            vectors_N2V[known_N, place] = self._vectors[entity][row_N.drop_null().to_numpy()]
+            row_N = self._keys[entity].positions(key_column(self._fields[entity], keys))
+            known_N = row_N >= 0
+            vectors_N2V[known_N, place] = self._vectors[entity][row_N[known_N]]
         return vectors_N2V
 
 
@@ -72,7 +72,7 @@ class NoVectors:
         return np.zeros((len(users), 2, self._size), dtype=np.float32)
 
 
-def _read(file: str, key: str, size: int) -> tuple[pa.Array, npt.NDArray[np.float16]]:
+def _read(file: str, key: str, size: int) -> tuple[Lookup, npt.NDArray[np.float16]]:
     """Keys [E] and vectors [E, V]. They were rounded to half precision before they were published, so nothing is lost."""
     with open_rows(file) as parquet:
         keys, vectors_EV, start = [], np.empty((parquet.metadata.num_rows, size), dtype=np.float16), 0
@@ -80,4 +80,4 @@ def _read(file: str, key: str, size: int) -> tuple[pa.Array, npt.NDArray[np.floa
             keys.append(batch.column(key))
             vectors_EV[start : start + batch.num_rows] = dense(batch.column(VECTOR), size)
             start += batch.num_rows
-    return pa.chunked_array(keys, pa.string()).combine_chunks(), vectors_EV
+    return Lookup(one_array(pa.chunked_array(keys, pa.string()))), vectors_EV

@@ -1,6 +1,5 @@
 """The known values of a field: fit on the training rows, most frequent first, looked up in one vectorised step."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,24 @@ import pyarrow.parquet as pq
 from elec.errors import InputError
 from elec.features.engine import quoted
 from elec.features.ids import FIRST_VALUE, MISSING, OUT_OF_VOCABULARY, PADDING
+from elec.features.lookup import Lookup, one_array
 from elec.spec import FieldSpec, Kind
 
 
-@dataclass(frozen=True)
 class Vocabulary:
     """Values and their ids.
 
-    Attributes:
+    Args:
         values: Distinct text; the id of a value is its position + 3.
     """
 
-    values: pa.StringArray
+    def __init__(self, values: pa.Array | Lookup) -> None:
+        self._lookup = values if isinstance(values, Lookup) else Lookup(values)
+
+    @property
+    def values(self) -> pa.Array:
+        """The distinct texts, `string` or `large_string`, in the order of their ids."""
+        return self._lookup.values
 
     @property
     def size(self) -> int:
@@ -53,14 +58,15 @@ class Vocabulary:
             """,  # noqa: S608 - the one inserted name is quoted
             params={"file": str(train), "least": field.min_count},
         ).to_arrow_table()
-        return cls(pc.cast(counted["value"].combine_chunks(), pa.string()))
+        return cls(one_array(counted["value"]))
 
     def ids(self, values: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The ids of N values, int64 [N]; null is missing."""
-        position = pc.index_in(values, value_set=self.values)
-        known = pc.fill_null(pc.add(pc.cast(position, pa.int64()), FIRST_VALUE), OUT_OF_VOCABULARY)
-        ids: np.ndarray[Any, np.dtype[np.int64]] = pc.if_else(pc.is_null(values), MISSING, known).to_numpy(zero_copy_only=False)
-        return ids.astype(np.int64, copy=False)
+        position_N = self._lookup.positions(values)
+        ids_N: np.ndarray[Any, np.dtype[np.int64]] = np.where(position_N < 0, OUT_OF_VOCABULARY, position_N + FIRST_VALUE)
+        if values.null_count:
+            ids_N[values.is_null().to_numpy(zero_copy_only=False)] = MISSING
+        return ids_N
 
     def list_ids(self, lists: pa.Array, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The ids of N lists, int64 [N, width].
@@ -86,31 +92,32 @@ class Vocabulary:
         return encoded
 
     def save(self, file: Path) -> None:
-        """Writes the values as Parquet: one column `value`."""
-        pq.write_table(pa.table({"value": self.values}), file)
+        """Writes the values and where their hashes lead as a file to be mapped into memory; see `elec.features.lookup`."""
+        self._lookup.save(file)
 
     @classmethod
     def load(cls, file: Path, size: int) -> "Vocabulary":
-        """Reads what `save` wrote.
+        """Maps what `save` wrote, or reads the Parquet file that the first version of this code wrote.
 
         Args:
-            file: The Parquet file.
+            file: `.arrow` or `.parquet`.
             size: The number of ids that the encoder's state names.
 
         Raises:
-            InputError: If the file is not there, is no such Parquet file, or has another number of values.
+            InputError: If the file is not there, is no vocabulary, or has another number of values.
         """
-        try:
-            values = pc.cast(pq.ParquetFile(file).read(columns=["value"])["value"].combine_chunks(), pa.string())
-        except (OSError, KeyError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"{file}: cannot be read as a vocabulary ({reason}); take the folder from a whole bundle"
-            ) from None
-        vocabulary = cls(values)
+        vocabulary = cls(_read_parquet(file) if file.suffix == ".parquet" else Lookup.open(file)[0])
         if vocabulary.size != size:
             raise InputError(
-                f"{file}: holds {len(values)} values where encoder.json names {size - FIRST_VALUE}; "
+                f"{file}: holds {len(vocabulary.values)} values where encoder.json names {size - FIRST_VALUE}; "
                 "the files are not from one run, take the folder from a whole bundle"
             )
         return vocabulary
+
+
+def _read_parquet(file: Path) -> pa.Array:
+    try:
+        return one_array(pq.ParquetFile(file).read(columns=["value"])["value"])
+    except (OSError, KeyError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{file}: cannot be read as a vocabulary ({reason}); take the folder from a whole bundle") from None

@@ -64,7 +64,9 @@ def to_text(column: pa.Array, where: str) -> tuple[pa.Array, Mask]:
         text = column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise InputError(f"{where}: holds {kind}, which cannot be read as text; convert the column") from None
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text), inexact
+    empty = pc.equal(text, "")
+    # A copy of a column of text is what costs here, so it is made only where it differs.
+    return (pc.if_else(empty, pa.scalar(None, pa.string()), text) if pc.any(empty).as_py() else text), inexact
 
 
 def to_numbers(column: pa.Array, where: str) -> tuple[pa.Array, Mask]:
@@ -86,10 +88,14 @@ def to_numbers(column: pa.Array, where: str) -> tuple[pa.Array, Mask]:
         fits = pc.match_substring_regex(text, _NUMBER)
         numbers = pc.if_else(fits, text, pa.scalar(None, pa.string())).cast(pa.float64())
         bad = pc.and_not(pc.invert(fits), missing)
+    elif pa.types.is_float64(kind) and _all_finite(column):
+        return column, np.zeros(len(column), dtype=bool)
+    elif pa.types.is_integer(kind):
+        return column.cast(pa.float64(), safe=False), np.zeros(len(column), dtype=bool)
     elif pa.types.is_boolean(kind):
         numbers = column.cast(pa.uint8()).cast(pa.float64())
         bad = None
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         numbers = column.cast(pa.float64(), safe=False)
         numbers = pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
         bad = None
@@ -147,6 +153,10 @@ def to_times(column: pa.Array, unit: str, where: str, database: Sql) -> tuple[np
         return _finished(exact, missing, pc.and_not(exact.is_null(), missing))
     if unit == "iso":
         raise InputError(f"{where}: holds numbers ({kind}), not ISO 8601 text; set the unit: s, ms, us or ns")
+    plain = _plain_integers(column, unit)
+    if plain is not None:
+        none = np.zeros(len(column), dtype=bool)
+        return plain, none, none.copy()
     numbers, bad = to_numbers(column, where)
     missing = pc.and_not(numbers.is_null(), pa.array(bad))
     return _finished(_scaled(_integers(column), numbers, unit), missing, pa.array(bad))
@@ -159,6 +169,10 @@ def to_labels(column: pa.Array, where: str) -> tuple[npt.NDArray[np.int8], Mask,
         Labels, which cells are missing, and which hold something else.
     """
     column = _decoded(column)
+    if pa.types.is_integer(column.type) and column.null_count == 0:
+        whole = column.to_numpy(zero_copy_only=False)
+        none = np.zeros(len(whole), dtype=bool)
+        return (whole == 1).astype(np.int8), none, (whole != 0) & (whole != 1)
     if _is_text(column.type):
         text = pc.utf8_lower(pc.utf8_trim_whitespace(column.cast(pa.string())))
         column = pc.if_else(pc.equal(text, "true"), "1", pc.if_else(pc.equal(text, "false"), "0", text))
@@ -170,7 +184,7 @@ def to_labels(column: pa.Array, where: str) -> tuple[npt.NDArray[np.int8], Mask,
 
 def _decoded(column: Any) -> Any:
     if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return column
@@ -178,6 +192,24 @@ def _decoded(column: Any) -> Any:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _all_finite(column: pa.Array) -> bool:
+    return column.null_count == 0 and bool(np.isfinite(column.to_numpy(zero_copy_only=False)).all())
+
+
+def _plain_integers(column: pa.Array, unit: str) -> npt.NDArray[np.int64] | None:
+    """Whole numbers as microseconds where each one is a time of our centuries: the usual column, in one pass."""
+    kind = column.type
+    if not pa.types.is_integer(kind) or kind == pa.uint64() or column.null_count or len(column) == 0:
+        return None
+    whole = column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    per_unit = 1000 if unit == "ns" else 1
+    factor = 1 if unit == "ns" else int(_MICROSECONDS[unit])
+    low, high = int(whole.min()) * factor // per_unit, int(whole.max()) * factor // per_unit
+    if low < _EARLIEST or high > _LATEST:
+        return None
+    return whole // 1000 if unit == "ns" else whole * np.int64(factor)
 
 
 def _integers(column: pa.Array) -> pa.Array:

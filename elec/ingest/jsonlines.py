@@ -19,22 +19,29 @@ _WHY = {"json": "not valid JSON", "object": "not a JSON object"}
 
 
 class JsonLines:
-    """Reads the JSON-lines files of one source.
+    """Reads a JSON-lines file.
 
     Args:
         database: Parses the lines.
         source: How to read them.
         needed: The columns that the spec names.
         advance: Called with the number of stored bytes read.
+        keys: Takes the keys that lines have.
     """
 
-    def __init__(self, database: sql.Sql, source: Source, needed: Sequence[Needed], advance: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        database: sql.Sql,
+        source: Source,
+        needed: Sequence[Needed],
+        advance: Callable[[int], None],
+        keys: dict[str, None],
+    ) -> None:
         self._database = database
         self._source = source
         self._needed = needed
         self._advance = advance
-        self._keys: dict[str, None] = {}
-        self._file = ""
+        self._keys = keys
         self._sql = _cells_sql(needed)
 
     def read(self, file: SourceFile) -> Iterator[RawBatch]:
@@ -43,7 +50,6 @@ class JsonLines:
         Raises:
             InputError: If the file is no JSON lines, or lacks the label, the time or a key.
         """
-        self._file = file.uri
         good = 0
         for block in read_lines(file, self._source.encoding, self._advance):
             lines = pa.array(block.lines, pa.large_string())
@@ -58,14 +64,6 @@ class JsonLines:
                 check_columns(file.uri, list(self._keys), required)
             good += len(batch.lines)
             yield batch
-
-    def finish(self) -> None:
-        """Makes sure that every field occurred in some line; a key may be absent where it has no value.
-
-        Raises:
-            InputError: If one never did.
-        """
-        check_columns(self._file, list(self._keys), self._needed)
 
     def _parse(self, file: str, lines: pa.Array, numbers: np.ndarray, marked: bool) -> RawBatch:
         parsed = self._database.query(self._sql, lines=pa.table({"line": lines}))

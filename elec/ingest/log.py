@@ -1,33 +1,23 @@
-"""The log's rows, checked and labelled: what is kept waits in one Parquet file for the split."""
+"""The log's rows, checked and labelled."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from elec.ingest import fields
 from elec.ingest.batches import Needed, RawBatch
-from elec.ingest.cells import Mask, to_labels, to_text
-from elec.ingest.quarantine import Account, Checks, Quarantine, Reason
-from elec.ingest.reading import read
-from elec.ingest.sources import SourceFile
-from elec.ingest.splits import SYNONYMS, by_column, by_hash, hash_rows
+from elec.ingest.cells import to_labels, to_text
+from elec.ingest.checked import Found, Moments, found
+from elec.ingest.quarantine import Checks, Reason
+from elec.ingest.splits import SYNONYMS, by_column, by_hash
 from elec.ingest.sql import Sql
-from elec.ingest.writing import RowWriter
-from elec.spec import DatasetSpec, Entity, FieldSpec, Rule
+from elec.spec import DatasetSpec, Entity, FieldSpec, Rule, Source
 
-#: Columns of the waiting rows that are not the user's; a field's name cannot have a hyphen.
-IDENTITY = "row-identity"
+#: Columns of a segment that are not the user's; a field's name cannot have a hyphen.
 SPLIT = "row-split"
-
-
-@dataclass(frozen=True)
-class Window:
-    """What is visible, microseconds since 1970: events up to `as_of`; and what cannot be: events after `now`."""
-
-    as_of: int
-    now: int
+REQUEST = "row-request"
 
 
 def log_fields(spec: DatasetSpec) -> list[FieldSpec]:
@@ -36,102 +26,111 @@ def log_fields(spec: DatasetSpec) -> list[FieldSpec]:
     return [*own, *spec.fields_of(Entity.CONTEXT)]
 
 
-def waiting_schema(spec: DatasetSpec) -> pa.Schema:
-    """The columns of the rows that wait for the split; times as microseconds."""
-    return pa.schema(
-        [
-            ("row_id", pa.int64()),
-            ("label", pa.int8()),
-            ("event_timestamp", pa.int64()),
-            (spec.user, pa.string()),
-            (spec.item, pa.string()),
-            *((field.name, fields.ARROW_TYPES[field.kind]) for field in log_fields(spec)),
-            (IDENTITY, pa.uint64()),
-            (SPLIT, pa.int8()),
-        ]
-    )
+@dataclass(frozen=True)
+class LogRows:
+    """How the log's rows are checked; a `checked.Checker`.
 
-
-def read_log(
-    database: Sql, spec: DatasetSpec, files: list[SourceFile], window: Window, quarantine: Quarantine, path: Path
-) -> Account:
-    """Reads the log, refuses what is wrong, labels the rest and writes it in reading order.
-
-    Args:
-        database: For the readers and hashes.
-        spec: What the log is.
-        files: Its files.
-        window: What is visible.
-        quarantine: Takes the refused rows.
-        path: Where the kept rows go.
-
-    Raises:
-        InputError: If a file cannot be read as the spec says.
+    Attributes:
+        spec: What the data set is.
     """
-    account = Account()
-    schema = waiting_schema(spec)
-    with RowWriter(path, schema) as writer:
-        for batch in read(database, files, spec.source, _needed(spec), "ingest"):
-            checks = Checks(len(batch.table))
-            rows, later, dropped = _checked(database, spec, batch, window, checks)
-            keep = ~(checks.refused | later | dropped)
-            quarantine.add(batch, checks, account)
-            account.after_as_of += int(later.sum())
-            account.dropped += int((dropped & ~later & ~checks.refused).sum())
-            account.kept += int(keep.sum())
-            chosen = np.flatnonzero(keep)
-            rows["row_id"] = pa.array(account.read + batch.index)
-            kept = pa.table(rows).take(pa.array(chosen))
-            identity = hash_rows(batch.identity.take(pa.array(chosen)), database)
-            kept = kept.append_column(IDENTITY, pa.array(identity))
-            if SPLIT not in kept.column_names:
-                kept = kept.append_column(SPLIT, pa.array(_split(database, spec, kept)))
-            writer.write(kept)
-            account.read += batch.rows
-    return account
+
+    spec: DatasetSpec
+
+    @property
+    def source(self) -> Source:
+        """The log."""
+        return self.spec.source
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the rows that wait for the split; times as microseconds."""
+        spec = self.spec
+        return pa.schema(
+            [
+                ("row_id", pa.int64()),
+                ("label", pa.int8()),
+                ("event_timestamp", pa.int64()),
+                (spec.user, pa.string()),
+                (spec.item, pa.string()),
+                *((field.name, fields.ARROW_TYPES[field.kind]) for field in log_fields(spec)),
+                *([(REQUEST, pa.string())] if spec.label.clicks is not None else []),
+                *([(SPLIT, pa.int8())] if spec.split.by != "time" else []),
+            ]
+        )
+
+    @property
+    def needed(self) -> list[Needed]:
+        """The columns that the spec names."""
+        spec = self.spec
+        needed = [
+            Needed(spec.user, "user", required=True),
+            Needed(spec.item, "item", required=True),
+            Needed(spec.timestamp.column, "timestamp.column", required=spec.timestamp.missing is None),
+        ]
+        if spec.label.column is not None:
+            needed.append(Needed(spec.label.column, "label.column", required=True))
+        if spec.label.rule is not None:
+            needed.append(Needed(Rule.parse(spec.label.rule).column, "label.rule", required=True))
+        if spec.label.clicks is not None:
+            needed.append(Needed(spec.label.clicks.request, "label.clicks.request", required=True))
+        if spec.label.drop is not None:
+            needed.append(Needed(Rule.parse(spec.label.drop).column, "label.drop"))
+        if spec.split.column is not None:
+            needed.append(Needed(spec.split.column, "split.column", required=True))
+        return fields.distinct([*needed, *fields.needed_fields(log_fields(spec))])
+
+    @property
+    def settings(self) -> object:
+        """What decides about a row."""
+        spec = self.spec
+        label = spec.label.model_dump(mode="json", exclude={"clicks"})
+        request = spec.label.clicks.request if spec.label.clicks is not None else None
+        return [
+            "log",
+            spec.source.model_dump(mode="json", exclude={"path"}),
+            [label, request],
+            spec.timestamp.model_dump(mode="json"),
+            [spec.user, spec.item],
+            [[field.name, field.kind, field.separator] for field in log_fields(spec)],
+            spec.split.model_dump(mode="json", exclude={"negatives"}) if spec.split.by != "time" else "time",
+        ]
+
+    def check(self, database: Sql, now: int, batch: RawBatch) -> Found:
+        """Checks the rows of a batch and labels them.
+
+        Args:
+            database: For times and hashes.
+            now: Later times are mistakes, microseconds since 1970.
+            batch: The rows.
+        """
+        spec = self.spec
+        checks = Checks(len(batch.table))
+        moments = Moments(batch, spec.timestamp, now, checks, database)
+        rows: dict[str, pa.Array] = {"row_id": pa.array(batch.index), "event_timestamp": pa.array(moments.times)}
+        for key in (spec.user, spec.item):
+            rows[key] = fields.keys(batch, key, checks)
+        rows["label"] = pa.array(_labels(spec, batch, checks))
+        dropped = np.zeros(len(batch.table), dtype=bool)
+        if spec.label.drop is not None:
+            dropped, _ = fields.holds(batch, Rule.parse(spec.label.drop), "label.drop", checks)
+        if spec.split.column is not None:
+            rows[SPLIT] = _split_cells(spec.split.column, batch, checks)
+        if spec.label.clicks is not None:
+            rows[REQUEST] = fields.keys(batch, spec.label.clicks.request, checks)
+        for field in log_fields(spec):
+            rows[field.name] = fields.field(batch, field, checks)
+        if spec.split.by == "random":
+            # A label that is not known yet does not decide.
+            last = "label" if spec.label.clicks is None else REQUEST
+            content = pa.table({key: rows[key] for key in (spec.user, spec.item, "event_timestamp", last)})
+            rows[SPLIT] = pa.array(by_hash(content, spec.split, database))
+        return found(batch, moments, checks, dropped, pa.table(rows), database)
 
 
-def _needed(spec: DatasetSpec) -> list[Needed]:
-    needed = [
-        Needed(spec.user, "user", required=True),
-        Needed(spec.item, "item", required=True),
-        Needed(spec.timestamp.column, "timestamp.column", required=spec.timestamp.missing is None),
-    ]
-    if spec.label.column is not None:
-        needed.append(Needed(spec.label.column, "label.column", required=True))
-    if spec.label.rule is not None:
-        needed.append(Needed(Rule.parse(spec.label.rule).column, "label.rule", required=True))
-    if spec.label.drop is not None:
-        needed.append(Needed(Rule.parse(spec.label.drop).column, "label.drop"))
-    if spec.split.column is not None:
-        needed.append(Needed(spec.split.column, "split.column", required=True))
-    return fields.distinct([*needed, *fields.needed_fields(log_fields(spec))])
-
-
-def _checked(
-    database: Sql, spec: DatasetSpec, batch: RawBatch, window: Window, checks: Checks
-) -> tuple[dict[str, pa.Array], Mask, Mask]:
-    """The columns of a batch in their raw types, and which rows are later than `as_of` and which are dropped by rule."""
-    stamp = spec.timestamp
-    times = fields.times(batch, stamp.column, stamp.unit, stamp.missing, window.now, checks, database)
-    later = ~checks.refused & (times > window.as_of)
-    rows: dict[str, pa.Array] = {"event_timestamp": pa.array(times)}
-    for key in (spec.user, spec.item):
-        rows[key] = fields.keys(batch, key, checks)
-    rows["label"] = pa.array(_labels(spec, batch, checks))
-    dropped = np.zeros(len(times), dtype=bool)
-    if spec.label.drop is not None:
-        dropped, _ = fields.holds(batch, Rule.parse(spec.label.drop), "label.drop", checks)
-    if spec.split.column is not None:
-        rows[SPLIT] = _split_cells(spec.split.column, batch, checks)
-    for field in log_fields(spec):
-        rows[field.name] = fields.field(batch, field, checks)
-    # What is not visible yet is not judged either: the same `as_of` gives the same result when more of the log has arrived.
-    checks.pardon(later)
-    return rows, later, dropped
-
-
-def _labels(spec: DatasetSpec, batch: RawBatch, checks: Checks) -> np.ndarray:
+def _labels(spec: DatasetSpec, batch: RawBatch, checks: Checks) -> npt.NDArray[np.int8]:
+    if spec.label.clicks is not None:
+        # The log of clicks says it, when the rows are put together.
+        return np.zeros(len(batch.table), dtype=np.int8)
     if spec.label.rule is not None:
         rule = Rule.parse(spec.label.rule)
         clicked, missing = fields.holds(batch, rule, "label.rule", checks)
@@ -149,11 +148,3 @@ def _split_cells(column: str, batch: RawBatch, checks: Checks) -> pa.Array:
     position = by_column(cells)
     checks.refuse(position < 0, Reason(f"{column}: not one of {', '.join(SYNONYMS)}", "correct the column, or split by time"))
     return pa.array(position)
-
-
-def _split(database: Sql, spec: DatasetSpec, kept: pa.Table) -> np.ndarray:
-    if spec.split.by == "time":
-        # Known once all rows are.
-        return np.zeros(len(kept), dtype=np.int8)
-    content = kept.select([spec.user, spec.item, "event_timestamp", "label"])
-    return by_hash(content, spec.split, database)

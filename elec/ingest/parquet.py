@@ -12,7 +12,7 @@ from elec.ingest.sources import SourceFile, open_raw, readable
 from elec.ingest.sql import Sql
 from elec.spec import Source
 
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 131_072
 
 
 def read_parquet(

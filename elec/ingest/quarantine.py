@@ -6,13 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elec.errors import BlockedError, InputError
-from elec.ingest.batches import RAW_LENGTH, RawBatch
+from elec.ingest.batches import RAW_LENGTH, Int64, RawBatch
 from elec.ingest.cells import Mask
+from elec.ingest.window import Outside
 from elec.ingest.writing import RowWriter
 
 SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
+#: Refused rows of one file while they wait; `time` says whether a run sees them.
+REFUSED = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("raw", pa.string()), ("time", pa.int64())])
+#: The time of a row that has none: every run sees it.
+UNKNOWN = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,39 @@ class Checks:
         return [self.reasons[code - 1] for code in self._code[positions].tolist()]
 
 
+def refused_rows(batch: RawBatch, checks: Checks, times: Int64 | None = None) -> tuple[pa.Table, dict[str, str]]:
+    """The refused rows of a batch, in the order of their lines.
+
+    Args:
+        batch: The rows.
+        checks: What is wrong with them.
+        times: When they happened, [N] microseconds since 1970, `UNKNOWN` where that is not known.
+
+    Returns:
+        The rows as `REFUSED` says, and the way out of each reason.
+    """
+    positions = np.flatnonzero(checks.refused)
+    if len(positions) == 0 and not batch.broken:
+        return REFUSED.empty_table(), {}
+    reasons = checks.reason_of(positions)
+    lines = [*batch.lines[positions].tolist(), *(row.line for row in batch.broken)]
+    raw = [*(batch.raw(positions) if len(positions) else []), *(row.raw for row in batch.broken)]
+    known = np.full(len(lines), UNKNOWN, dtype=np.int64)
+    if times is not None:
+        known[: len(positions)] = times[positions]
+    table = pa.table(
+        {
+            "line": pa.array(lines, pa.int64()),
+            "reason": pa.array([*(reason.text for reason in reasons), *(row.reason for row in batch.broken)], pa.string()),
+            "raw": pa.array([text[:RAW_LENGTH] for text in raw], pa.string()),
+            "time": pa.array(known),
+        }
+    )
+    ways_out = {row.reason: "correct the lines, or `path`, `format` and `encoding`" for row in batch.broken}
+    ways_out.update((reason.text, reason.way_out) for reason in checks.reasons)
+    return table.take(pa.array(np.argsort(np.array(lines), kind="stable"))), ways_out
+
+
 class Quarantine:
     """Writes refused rows to a file, and keeps count per source.
 
@@ -69,35 +108,34 @@ class Quarantine:
     def __init__(self, path: Path) -> None:
         self._writer = RowWriter(path, SCHEMA)
 
+    @property
+    def rows(self) -> int:
+        """How many rows are in it."""
+        return self._writer.rows
+
     def close(self) -> None:
         """Completes the file."""
         self._writer.close()
 
-    def add(self, batch: RawBatch, checks: Checks, account: "Account") -> None:
-        """Writes the refused rows of a batch, in the order of their lines."""
-        positions = np.flatnonzero(checks.refused)
-        reasons = checks.reason_of(positions)
-        found = list(zip(batch.lines[positions].tolist(), reasons, batch.raw(positions) if len(positions) else [], strict=True))
-        found += [
-            (row.line, Reason(row.reason, "correct the lines, or `path`, `format` and `encoding`"), row.raw)
-            for row in batch.broken
-        ]
-        if not found:
+    def add(self, file: str, rows: pa.Table, ways_out: dict[str, str], account: "Account") -> None:
+        """Writes refused rows of a file, and counts them.
+
+        Args:
+            file: The file.
+            rows: As `refused_rows` gives them.
+            ways_out: Of each reason.
+            account: Of the file's source.
+        """
+        if len(rows) == 0:
             return
-        found.sort(key=lambda row: row[0])
-        for line, reason, raw in found:
-            account.reasons[reason.text] += 1
-            account.examples.setdefault(reason.text, Example(reason, batch.file, line, raw))
-        self._writer.write(
-            pa.table(
-                {
-                    "file": pa.array([batch.file] * len(found), pa.string()),
-                    "line": pa.array([line for line, _, _ in found], pa.int64()),
-                    "reason": pa.array([reason.text for _, reason, _ in found], pa.string()),
-                    "raw": pa.array([raw[:RAW_LENGTH] for _, _, raw in found], pa.string()),
-                }
-            )
-        )
+        found = pc.value_counts(rows["reason"].combine_chunks())
+        for count in found.to_pylist():
+            reason = count["values"]
+            if reason not in account.reasons:
+                first = rows.slice(pc.index(rows["reason"], reason).as_py(), 1).to_pylist()[0]
+                account.examples[reason] = Example(Reason(reason, ways_out[reason]), file, first["line"], first["raw"])
+            account.reasons[reason] += count["counts"]
+        self._writer.write(rows.append_column("file", pa.repeat(pa.scalar(file), len(rows))))
 
 
 @dataclass(frozen=True)
@@ -122,7 +160,7 @@ class Account:
         self.read = 0
         self.kept = 0
         self.dropped = 0
-        self.after_as_of = 0
+        self.outside = Outside()
         self.reasons: Counter[str] = Counter()
         self.examples: dict[str, Example] = {}
 

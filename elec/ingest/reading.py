@@ -1,11 +1,12 @@
 """Reads a source, whatever its format, as one stream of raw batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
-from elec.ingest.batches import Needed, RawBatch
+from elec.ingest.batches import Needed, RawBatch, check_columns
 from elec.ingest.delimited import read_delimited
 from elec.ingest.jsonlines import JsonLines
 from elec.ingest.parquet import read_parquet
+from elec.ingest.partitions import with_partition
 from elec.ingest.sources import SourceFile
 from elec.ingest.sql import Sql
 from elec.progress import Progress
@@ -27,6 +28,7 @@ def read(database: Sql, files: Sequence[SourceFile], source: Source, needed: Seq
     """
     total = sum(file.size for file in files)
     stored = rows = 0
+    seen: dict[str, None] = {}
     with Progress(what, unit="KB", total=total >> 10) as progress:
 
         def advance(size: int) -> None:
@@ -34,16 +36,58 @@ def read(database: Sql, files: Sequence[SourceFile], source: Source, needed: Seq
             progress.advance(((stored + size) >> 10) - (stored >> 10), note=f"{rows:,} rows")
             stored += size
 
-        json = JsonLines(database, source, needed, advance)
         for file in files:
-            if file.format == "jsonl":
-                batches = json.read(file)
-            elif file.format == "parquet":
-                batches = read_parquet(database, file, source, needed, advance)
-            else:
-                batches = read_delimited(file, source, needed, advance)
-            for batch in batches:
+            for batch in read_file(database, file, source, needed, advance, seen):
                 rows += batch.rows
                 yield batch
-        if rows > 0 and all(file.format == "jsonl" for file in files):
-            json.finish()
+        if rows > 0:
+            check_seen(files, needed, seen)
+
+
+def read_file(
+    database: Sql,
+    file: SourceFile,
+    source: Source,
+    needed: Sequence[Needed],
+    advance: Callable[[int], None],
+    seen: dict[str, None],
+) -> Generator[RawBatch, None, None]:
+    """Reads one file.
+
+    Args:
+        database: For the readers that need one.
+        file: The file.
+        source: How to read it.
+        needed: The columns that the spec names.
+        advance: Called with the number of stored bytes read.
+        seen: Takes the keys of JSON lines, where a line may lack one.
+
+    Raises:
+        InputError: If it cannot be read as the spec says.
+    """
+    folders = {column for column, _ in file.partition}
+    own = [column for column in needed if column.column not in folders]
+    if file.format == "jsonl":
+        batches = JsonLines(database, source, own, advance, seen).read(file)
+    elif file.format == "parquet":
+        batches = read_parquet(database, file, source, own, advance)
+    else:
+        batches = read_delimited(file, source, own, advance)
+    for batch in batches:
+        yield with_partition(batch, file.partition)
+
+
+def check_seen(files: Sequence[SourceFile], needed: Sequence[Needed], seen: dict[str, None]) -> None:
+    """Makes sure that every field occurred in some line of JSON lines; a key may be absent where it has no value.
+
+    Args:
+        files: All files that were read.
+        needed: The columns that the spec names.
+        seen: The keys that their lines have.
+
+    Raises:
+        InputError: If one never did.
+    """
+    if all(file.format == "jsonl" for file in files):
+        folders = {column for file in files for column, _ in file.partition}
+        check_columns(files[-1].uri, [*seen, *(folders - seen.keys())], needed)

@@ -41,6 +41,39 @@ class TableReport(BaseModel):
         return self
 
 
+class ClicksReport(BaseModel):
+    """The account of the rows of a log of clicks. Every row that was read is in exactly one of the counts.
+
+    Attributes:
+        rows_read: Rows in its files.
+        rows_quarantined: Rows refused; they are in the quarantine beside the log's.
+        rows_after_as_of: Clicks later than `as_of`.
+        rows_before_window: Clicks older than the look-back.
+        counted: Clicks that make an impression a click.
+        duplicates: More clicks of the same request within the attribution window.
+        outside_attribution: Clicks before their impression, or too long after it.
+        without_impression: Clicks whose request is not in the log.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    rows_read: int
+    rows_quarantined: int
+    rows_after_as_of: int
+    rows_before_window: int
+    counted: int
+    duplicates: int
+    outside_attribution: int
+    without_impression: int
+
+    @model_validator(mode="after")
+    def _every_row_is_accounted_for(self) -> Self:
+        outside = self.rows_quarantined + self.rows_after_as_of + self.rows_before_window
+        found = outside + self.counted + self.duplicates + self.outside_attribution + self.without_impression
+        assert self.rows_read == found, f"{self.rows_read} clicks read, {found} accounted for"
+        return self
+
+
 class IngestReport(BaseModel):
     """The account of the log's rows. Every row that was read is in exactly one of the counts.
 
@@ -50,6 +83,9 @@ class IngestReport(BaseModel):
         rows_quarantined: Rows refused.
         rows_dropped: Rows left out by `label.drop`.
         rows_after_as_of: Rows later than `as_of`.
+        rows_before_window: Rows older than the look-back.
+        rows_open: Rows whose label is not known yet at `as_of`.
+        negatives_dropped: Rows without a click that were left out of train by `split.negatives`.
         duplicates: Rows equal to an earlier kept row in every column of the log.
         duplicates_dropped: As many of them as were left out: all or none.
         reasons: Why rows were refused, and how many, the most frequent first; rows of side tables are not in it.
@@ -61,6 +97,7 @@ class IngestReport(BaseModel):
         items: Distinct items in the kept rows.
         files: The log's files, in reading order.
         tables: The account of each side table, by name (`users`, `items`).
+        clicks: The account of the log of clicks, if there is one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,6 +107,9 @@ class IngestReport(BaseModel):
     rows_quarantined: int
     rows_dropped: int
     rows_after_as_of: int
+    rows_before_window: int = 0
+    rows_open: int = 0
+    negatives_dropped: int = 0
     duplicates: int
     duplicates_dropped: int
     reasons: dict[str, int]
@@ -81,10 +121,13 @@ class IngestReport(BaseModel):
     items: int
     files: tuple[str, ...]
     tables: dict[str, TableReport]
+    clicks: ClicksReport | None = None
 
     @model_validator(mode="after")
     def _every_row_is_accounted_for(self) -> Self:
-        found = self.rows_kept + self.rows_quarantined + self.rows_dropped + self.rows_after_as_of + self.duplicates_dropped
+        outside = self.rows_after_as_of + self.rows_before_window + self.rows_open
+        left_out = self.rows_dropped + self.duplicates_dropped + self.negatives_dropped
+        found = self.rows_kept + self.rows_quarantined + left_out + outside
         assert self.rows_read == found, f"{self.rows_read} rows read, {found} accounted for"
         assert sum(self.split_rows.values()) == self.rows_kept, "the splits do not add up to the kept rows"
         assert sum(self.reasons.values()) == self.rows_quarantined, "the reasons do not add up to the quarantined rows"

@@ -9,27 +9,37 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elec import storage
 from elec.errors import InputError
 from elec.ingest import fields
-from elec.ingest.log import IDENTITY, SPLIT, Window, read_log
+from elec.ingest.clicks import ClickRows, attribute
+from elec.ingest.log import LogRows
+from elec.ingest.parts import Choice, write_parts
 from elec.ingest.quarantine import Account, Quarantine
-from elec.ingest.report import SPLITS, IngestReport, TableReport
+from elec.ingest.report import SPLITS, ClicksReport, IngestReport, TableReport
+from elec.ingest.segments import Segment, Segments, forget
 from elec.ingest.sources import find_files, room_on_disk
-from elec.ingest.splits import Boundaries, boundaries, check_splits
+from elec.ingest.splits import boundaries, check_splits
 from elec.ingest.sql import Sql, name, text
 from elec.ingest.tables import derived_table, side_table
-from elec.ingest.writing import RowWriter
-from elec.progress import Progress
+from elec.ingest.visible import Duplicates, count, offer
+from elec.ingest.window import ALL, Window
 from elec.spec import DatasetSpec, Entity
 
-_BATCH_ROWS = 65_536
+_DAY = 86_400_000_000
 
 
-def ingest(spec: DatasetSpec, folder: Path, *, as_of: datetime, now: datetime | None = None) -> IngestReport:
+def ingest(
+    spec: DatasetSpec,
+    folder: Path,
+    *,
+    as_of: datetime,
+    now: datetime | None = None,
+    kept: str | None = None,
+    quarantine: str | None = None,
+) -> IngestReport:
     """Ingests a data set: reads, checks, labels, splits and writes it, in two passes and bounded memory.
 
     Args:
@@ -37,6 +47,9 @@ def ingest(spec: DatasetSpec, folder: Path, *, as_of: datetime, now: datetime | 
         folder: Where it goes, see `Ingested`; nothing may be there yet, or an empty folder.
         as_of: Later rows are invisible, and counted; without a zone it is UTC.
         now: Later rows are mistakes, and quarantined; the clock when left out.
+        kept: Where what was read of each file is kept, a folder or an `s3://` URI: a later run reads only files that are new
+            or have changed. None for nowhere.
+        quarantine: Where a copy of the refused rows goes, a file or an `s3://` URI; it is there even where they end the run.
 
     Returns:
         The account of every row; it is in the folder too.
@@ -47,144 +60,156 @@ def ingest(spec: DatasetSpec, folder: Path, *, as_of: datetime, now: datetime | 
         RunFailedError: If the disk is full.
     """
     folder = Path(folder)
-    window = Window(
-        as_of=fields.microseconds(as_of),
-        now=fields.microseconds(now if now is not None else datetime.now(UTC)),
-    )
+    window = window_of(spec, as_of, now if now is not None else datetime.now(UTC))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; remove it, or give another folder")
     with room_on_disk(folder), storage.whole_folder(folder) as target:
         work = target / "work"
         work.mkdir()
         database = Sql(work)
+        refused = Quarantine(target / "quarantine.parquet")
         try:
-            report = _ingest(database, spec, target, work, window)
+            report = _Ingest(database, spec, target, work, window, kept, refused).run()
         finally:
             database.close()
+            refused.close()
+            if quarantine is not None and refused.rows:
+                with storage.whole_file(quarantine) as copy:
+                    shutil.copyfile(target / "quarantine.parquet", copy)
         shutil.rmtree(work)
         content = orjson.dumps(report.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
         (target / "report.json").write_bytes(content)
+    if kept is not None:
+        forget(kept)
     return report
 
 
-def _ingest(database: Sql, spec: DatasetSpec, target: Path, work: Path, window: Window) -> IngestReport:
-    files = find_files(spec.source)
-    quarantine = Quarantine(target / "quarantine.parquet")
-    tables: dict[str, TableReport] = {}
-    # Side tables first: they are small, so what is wrong with them shows before the log is read.
-    for entity in (Entity.USER, Entity.ITEM):
-        table = spec.table_of(entity)
-        if table is not None:
-            path = target / f"{entity}s.parquet"
-            tables[f"{entity}s"] = side_table(database, spec, entity, table, window, quarantine, work, path)
-    waiting = work / "rows.parquet"
-    account = read_log(database, spec, files, window, quarantine, waiting)
-    quarantine.close()
-    account.judge(spec.source.path, spec.max_bad_share)
-    _check_some(spec, account)
-    duplicates, dropped = _offer_rows(database, spec, waiting)
-    limits = boundaries(database, spec.split, spec.source.path) if spec.split.by == "time" else None
-    parts = _write_splits(spec, waiting, dropped, limits, target)
-    clicks = {split: parts[split].clicks for split in SPLITS}
-    rows = {split: parts[split].rows for split in SPLITS}
-    _check_classes(spec, rows, clicks)
-    check_splits(spec.source.path, spec.split, rows, clicks)
-    for entity in (Entity.USER, Entity.ITEM):
-        if spec.table_of(entity) is None:
-            derived_table(database, spec, entity, target / f"{entity}s.parquet")
-    return IngestReport(
-        rows_read=account.read,
-        rows_kept=account.kept - len(dropped),
-        rows_quarantined=account.refused,
-        rows_dropped=account.dropped,
-        rows_after_as_of=account.after_as_of,
-        duplicates=duplicates,
-        duplicates_dropped=len(dropped),
-        reasons=dict(account.reasons.most_common()),
-        split_rows=rows,
-        label_rate={split: clicks[split] / rows[split] for split in SPLITS},
-        first_event={split: _moment(parts[split].first) for split in SPLITS},
-        last_event={split: _moment(parts[split].last) for split in SPLITS},
-        users=_distinct(database, spec.user),
-        items=_distinct(database, spec.item),
-        files=tuple(file.uri for file in files),
-        tables=tables,
+def window_of(spec: DatasetSpec, as_of: datetime, now: datetime) -> Window:
+    """What a run at `as_of` sees of a data set."""
+    moment = fields.microseconds(as_of)
+    clicks = spec.label.clicks
+    return Window(
+        as_of=moment,
+        now=fields.microseconds(now),
+        since=ALL if spec.window.days is None else moment - spec.window.days * _DAY,
+        closed=moment - clicks.within_us if clicks is not None and clicks.open == "drop" else moment,
     )
 
 
-class _Part:
-    """One split while it is written."""
+class _Ingest:
+    """One ingest while it runs."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.writer = RowWriter(path, schema)
-        self.rows = self.clicks = 0
-        self.first, self.last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+    def __init__(
+        self,
+        database: Sql,
+        spec: DatasetSpec,
+        target: Path,
+        work: Path,
+        window: Window,
+        kept: str | None,
+        quarantine: Quarantine,
+    ) -> None:
+        self._database = database
+        self._spec = spec
+        self._target = target
+        self._work = work
+        self._window = window
+        self._kept = kept
+        self._quarantine = quarantine
 
-    def write(self, rows: pa.Table) -> None:
-        if len(rows) == 0:
-            return
-        times = pc.min_max(rows["event_timestamp"]).as_py()
-        self.first, self.last = min(self.first, times["min"]), max(self.last, times["max"])
-        self.rows += len(rows)
-        self.clicks += pc.sum(rows["label"]).as_py()
-        position = rows.column_names.index("event_timestamp")
-        self.writer.write(rows.set_column(position, "event_timestamp", rows["event_timestamp"].cast(fields.TIME)))
-
-
-def _offer_rows(database: Sql, spec: DatasetSpec, waiting: Path) -> tuple[int, np.ndarray]:
-    """Makes the kept rows known to the database as `rows`; gives the number of duplicates and the row ids of dropped ones."""
-    source = f"read_parquet({text(str(waiting))})"
-    (duplicates,) = database.one(
-        f"""SELECT coalesce(sum(copies - 1), 0)::BIGINT
-            FROM (SELECT count(*) AS copies FROM {source} GROUP BY {name(IDENTITY)})"""
-    )
-    dropped: np.ndarray = np.empty(0, dtype=np.int64)
-    condition = ""
-    if duplicates and spec.duplicates == "drop":
-        database.run(
-            f"""CREATE TABLE dropped AS SELECT row_id FROM (SELECT row_id, {name(IDENTITY)} FROM {source})
-                QUALIFY row_number() OVER (PARTITION BY {name(IDENTITY)} ORDER BY row_id) > 1"""
+    def run(self) -> IngestReport:
+        spec, window, database = self._spec, self._window, self._database
+        files = find_files(spec.source)
+        # Side tables first: they are small, so what is wrong with them shows before the log is read.
+        tables = self._side_tables()
+        segments = Segments(database, LogRows(spec), self._work, self._kept).of(files, window.now, "ingest")
+        account = count(segments, window, self._quarantine)
+        labels, clicks = self._labels(segments)
+        account.judge(spec.source.path, spec.max_bad_share)
+        _check_some(spec, account)
+        duplicates = self._offer_rows(segments)
+        limits = boundaries(database, spec.split, spec.source.path) if spec.split.by == "time" else None
+        choice = Choice(window, duplicates, limits, labels, spec.split.negatives)
+        parts, negatives = write_parts(spec, segments, choice, self._target)
+        rows = {split: parts[split].rows for split in SPLITS}
+        clicked = {split: parts[split].clicks for split in SPLITS}
+        _check_classes(spec, rows, clicked)
+        check_splits(spec.source.path, spec.split, rows, clicked)
+        for entity in (Entity.USER, Entity.ITEM):
+            if spec.table_of(entity) is None:
+                derived_table(database, spec, entity, self._target / f"{entity}s.parquet")
+        dropped = len(duplicates.ids())
+        return IngestReport(
+            rows_read=account.read,
+            rows_kept=account.kept - dropped - negatives,
+            rows_quarantined=account.refused,
+            rows_dropped=account.dropped,
+            rows_after_as_of=account.outside.after_as_of,
+            rows_before_window=account.outside.before_window,
+            rows_open=account.outside.open,
+            negatives_dropped=negatives,
+            duplicates=duplicates.count,
+            duplicates_dropped=dropped,
+            reasons=dict(account.reasons.most_common()),
+            split_rows=rows,
+            label_rate={split: clicked[split] / rows[split] for split in SPLITS},
+            first_event={split: _moment(parts[split].first) for split in SPLITS},
+            last_event={split: _moment(parts[split].last) for split in SPLITS},
+            users=self._distinct(Entity.USER),
+            items=self._distinct(Entity.ITEM),
+            files=tuple(file.uri for file in files),
+            tables=tables,
+            clicks=clicks,
         )
-        dropped = database.query("SELECT row_id FROM dropped ORDER BY row_id")["row_id"].to_numpy()
-        condition = "WHERE row_id NOT IN (SELECT row_id FROM dropped)"
-    database.run(f"CREATE VIEW rows AS SELECT * FROM {source} {condition}")
-    return int(duplicates), dropped
 
+    def _side_tables(self) -> dict[str, TableReport]:
+        tables = {}
+        for entity in (Entity.USER, Entity.ITEM):
+            table = self._spec.table_of(entity)
+            if table is not None:
+                path = self._target / f"{entity}s.parquet"
+                tables[f"{entity}s"] = side_table(
+                    self._database, self._spec, entity, table, self._window, self._quarantine, self._work, path
+                )
+        return tables
 
-def _write_splits(
-    spec: DatasetSpec,
-    waiting: Path,
-    dropped: np.ndarray,
-    limits: Boundaries | None,
-    target: Path,
-) -> dict[str, _Part]:
-    """The second pass: every kept row goes to its split, in reading order."""
-    schema = pa.schema(
-        [
-            ("row_id", pa.int64()),
-            ("label", pa.int8()),
-            ("event_timestamp", fields.TIME),
-            (spec.user, pa.string()),
-            (spec.item, pa.string()),
-            *((field.name, fields.ARROW_TYPES[field.kind]) for field in spec.fields_of(Entity.CONTEXT)),
-        ]
-    )
-    parts = {split: _Part(target / f"{split}.parquet", schema) for split in SPLITS}
-    source = pq.ParquetFile(waiting)
-    with Progress("split", unit="rows", total=source.metadata.num_rows) as progress:
-        for batch in source.iter_batches(batch_size=_BATCH_ROWS, columns=[*schema.names, SPLIT]):
-            rows = pa.Table.from_batches([batch])
-            if len(dropped):
-                stays = ~np.isin(rows["row_id"].to_numpy(), dropped, assume_unique=True)
-                rows = rows.filter(pa.array(stays))
-            position = rows[SPLIT].to_numpy() if limits is None else limits.split_of(rows["event_timestamp"].to_numpy())
-            for number, split in enumerate(SPLITS):
-                parts[split].write(rows.filter(pa.array(position == number)).drop_columns(SPLIT))
-            progress.advance(len(batch))
-    for part in parts.values():
-        part.writer.close()
-    source.close()
-    return parts
+    def _labels(self, segments: list[Segment]) -> tuple[np.ndarray | None, ClicksReport | None]:
+        """The labels that a log of clicks gives, and its account."""
+        clicks, window = self._spec.label.clicks, self._window
+        if clicks is None:
+            return None, None
+        store = Segments(self._database, ClickRows(clicks), self._work, self._kept)
+        made = store.of(find_files(clicks), window.now, "ingest clicks")
+        seen = Window(as_of=window.as_of, now=window.now, since=window.since)
+        account = count(made, seen, self._quarantine)
+        account.judge(clicks.path, self._spec.max_bad_share)
+        # Impressions of just before the look-back have clicks in it.
+        wider = Window(as_of=window.as_of, now=window.now, since=max(window.since - clicks.within_us, ALL))
+        offer(self._database, "impressions", segments, wider)
+        rows = segments[-1].meta.base + segments[-1].meta.read
+        return attribute(self._database, clicks, account, made, seen, rows, self._work)
+
+    def _offer_rows(self, segments: list[Segment]) -> Duplicates:
+        """Makes the kept rows known to the database as `rows`; gives the duplicates."""
+        duplicates = Duplicates(segments, self._window, drop=self._spec.duplicates == "drop", work=self._work)
+        ids = duplicates.ids()
+        if len(ids):
+            path = self._work / "dropped.parquet"
+            pq.write_table(pa.table({"row_id": ids}), path)
+            self._database.run(f"CREATE VIEW dropped AS SELECT * FROM read_parquet({text(str(path))})")
+        offer(self._database, "rows", segments, self._window, but="dropped" if len(ids) else "")
+        return duplicates
+
+    def _distinct(self, entity: Entity) -> int:
+        """How many users or items the rows have."""
+        column = self._spec.key_of(entity)
+        if self._spec.table_of(entity) is None:
+            # Their table is made from the rows, and sorted.
+            table = pq.read_table(self._target / f"{entity}s.parquet", columns=[column])
+            keys = table[column].combine_chunks()
+            return len(keys.unique())
+        (found,) = self._database.one(f"SELECT count(*) FROM (SELECT DISTINCT {name(column)} FROM rows)")
+        return int(found)
 
 
 def _check_some(spec: DatasetSpec, account: Account) -> None:
@@ -196,7 +221,9 @@ def _check_some(spec: DatasetSpec, account: Account) -> None:
         lost = {
             "refused": account.refused,
             f"dropped by '{spec.label.drop}'": account.dropped,
-            "later than as_of": account.after_as_of,
+            "later than as_of": account.outside.after_as_of,
+            "older than `window.days`": account.outside.before_window,
+            "with a label that is not known yet": account.outside.open,
         }
         why = ", ".join(f"{count:,} {what}" for what, count in lost.items() if count)
         raise InputError(f"{path}: of {account.read:,} rows none is left ({why}); check `label.drop`, `timestamp` and as_of")
@@ -207,15 +234,11 @@ def _check_classes(spec: DatasetSpec, rows: dict[str, int], clicks: dict[str, in
     total, clicked = sum(rows.values()), sum(clicks.values())
     if clicked in {0, total}:
         what = f"the rule '{spec.label.rule}'" if spec.label.rule else f"the column '{spec.label.column}'"
+        what = f"the log of clicks {spec.label.clicks.path}" if spec.label.clicks is not None else what
         raise InputError(
             f"{spec.source.path}: {what} makes {'each' if clicked else 'none'} of the {total:,} rows a click, so there is "
             "nothing to learn; correct `label`"
         )
-
-
-def _distinct(database: Sql, column: str) -> int:
-    (count,) = database.one(f"SELECT count(*) FROM (SELECT DISTINCT {name(column)} FROM rows)")
-    return int(count)
 
 
 def _moment(microseconds: int) -> datetime:

@@ -2,17 +2,18 @@
 
 import errno
 import glob
-import gzip
-import io
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from elec import storage
 from elec.errors import InputError, RunFailedError
+from elec.ingest.compressed import ENDINGS, unpacked
+from elec.ingest.partitions import partition_of
 from elec.spec import Source
 
 _FORMATS = {
@@ -25,8 +26,9 @@ _FORMATS = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
+#: Bytes of a file's beginning and end that tell it from another.
+_ENDS = 65_536
 _WILDCARD = re.compile(r"[*?\[]")
-_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ class SourceFile:
         uri: A path or an `s3://` URI.
         format: `csv`, `tsv`, `jsonl` or `parquet`.
         size: Bytes as stored.
+        partition: Columns that its folders stand for (`dt=2026-01-01`), and their values.
     """
 
     uri: str
     format: str
     size: int
+    partition: tuple[tuple[str, str | None], ...] = ()
 
 
 def find_files(source: Source) -> list[SourceFile]:
@@ -52,13 +56,34 @@ def find_files(source: Source) -> list[SourceFile]:
             every file is empty, or the format cannot be told.
     """
     uris = _list_s3(source) if storage.is_s3(source.path) else _list_local(source)
-    files = [SourceFile(uri, _format_of(uri, source), _size_of(uri)) for uri in uris]
+    root = _root(source.path)
+    files = [SourceFile(uri, _format_of(uri, source), _size_of(uri), partition_of(uri, root)) for uri in uris]
     # Writers of many parts leave empty ones; a source of nothing but empty files is a mistake.
     filled = [file for file in files if file.size > 0]
     if not filled:
         what = f"{files[0].uri} is empty (0 bytes)" if len(files) == 1 else f"all {len(files)} files of {source.path} are empty"
         raise InputError(f"{what}; export the data again, or give another `path`")
     return filled
+
+
+def file_identity(file: SourceFile) -> str:
+    """What tells whether a file is still the one that was read: its place, size and time, and its first and last bytes.
+
+    On S3 the ETag stands for the content.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    parts: list[object] = [file.uri, file.format, file.partition]
+    if storage.is_s3(file.uri):
+        parts += [file.size, storage.etag(file.uri)]
+    else:
+        with open_raw(file) as stream:
+            status = storage.local_path(file.uri).stat()
+            parts += [status.st_size, status.st_mtime_ns, hashlib.sha256(stream.read(_ENDS)).hexdigest()]
+            stream.seek(max(status.st_size - _ENDS, 0))
+            parts.append(hashlib.sha256(stream.read(_ENDS)).hexdigest())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def open_raw(file: SourceFile) -> IO[bytes]:
@@ -75,7 +100,7 @@ def open_raw(file: SourceFile) -> IO[bytes]:
 
 @contextmanager
 def open_text(file: SourceFile) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """Opens a file of text, unpacked if it is gzip (told by its first bytes, not by its name).
+    """Opens a file of text, unpacked if it is gzip, zstd or bzip2 (told by its first bytes, not by its name).
 
     Yields:
         The stream of plain bytes, and the stored stream below it, whose position tells how much was read.
@@ -87,12 +112,8 @@ def open_text(file: SourceFile) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         head = raw.read(4)
         raw.seek(0)
         _refuse_binary(file, head)
-        buffered = io.BufferedReader(cast(Any, raw), buffer_size=1 << 20)
-        if head[:2] == _GZIP:
-            with gzip.GzipFile(fileobj=buffered) as plain:
-                yield cast(IO[bytes], plain), raw
-        else:
-            yield buffered, raw
+        with unpacked(file.uri, raw) as plain:
+            yield plain, raw
 
 
 @contextmanager
@@ -104,8 +125,6 @@ def readable(uri: str) -> Iterator[None]:
         raise InputError(f"{uri}: no such file; check `path`") from None
     except PermissionError:
         raise InputError(f"{uri}: may not be read (permission denied); change its permissions or give another `path`") from None
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise InputError(f"{uri}: is a damaged gzip file ({error}); copy or export it again") from error
     except OSError as error:
         if storage.is_s3(uri):
             raise InputError(
@@ -191,7 +210,19 @@ def _format_of(uri: str, source: Source) -> str:
 
 def _ending(uri: str) -> str:
     name = PurePosixPath(uri).name.lower()
-    return PurePosixPath(name.removesuffix(".gz")).suffix
+    packed = next((ending for ending in ENDINGS if name.endswith(ending)), "")
+    return PurePosixPath(name.removesuffix(packed)).suffix
+
+
+def _root(path: str) -> str:
+    """The folder where a source starts: itself, or what is before a pattern."""
+    text = path if storage.is_s3(path) else str(storage.local_path(path))
+    wildcard = _WILDCARD.search(text)
+    return (
+        text
+        if wildcard is None or (not storage.is_s3(path) and Path(text).exists())
+        else text[: wildcard.start()].rpartition("/")[0]
+    )
 
 
 def _is_data(name: str) -> bool:
@@ -211,8 +242,6 @@ def _refuse_binary(file: SourceFile, head: bytes) -> None:
         raise InputError(f"{file.uri}: is Parquet, not {file.format}; set `format: parquet`")
     if head == b"PK\x03\x04":
         raise InputError(f"{file.uri}: is a zip archive (or a spreadsheet), not {file.format}; unpack or export it first")
-    if head == b"\x28\xb5\x2f\xfd" or head[:3] == b"BZh":
-        raise InputError(f"{file.uri}: is compressed in a way that is not supported; unpack it, or compress it with gzip")
 
 
 def _glob_pattern(pattern: str) -> str:

@@ -16,6 +16,11 @@ from elec.spec import Split
 
 Int8 = npt.NDArray[np.int8]
 
+_Int64 = npt.NDArray[np.int64]
+
+#: Bins of one look at the event times; 5 looks tell microseconds of two centuries apart, the last ones at few rows.
+_BINS = 4_096
+
 #: What a split column may say, besides `train`, `valid` and `test` themselves.
 SYNONYMS = {
     "train": 0,
@@ -63,12 +68,23 @@ def by_hash(rows: pa.Table, split: Split, database: Sql) -> Int8:
 
 
 def hash_rows(rows: pa.Table, database: Sql, salt: str = "") -> npt.NDArray[np.uint64]:
-    """64 bits of the MD5 of each row's cells; among 10^8 distinct rows, two collide with probability 3e-4."""
+    """64 bits of the MD5 of each row's cells: the same whatever the format, the machine and the version."""
     numbered = rows.rename_columns([f"c{position}" for position in range(rows.num_columns)])
     cells = ", ".join(f"coalesce({column}::VARCHAR, chr(0))" for column in numbered.column_names)
     found = database.query(
         f"SELECT md5_number_lower(concat_ws(chr(31), '{salt}', {cells})) AS hash FROM numbered", numbered=numbered
     )
+    hashes: npt.NDArray[np.uint64] = found["hash"].to_numpy()
+    return hashes
+
+
+def identities(rows: pa.Table, database: Sql) -> npt.NDArray[np.uint64]:
+    """DuckDB's hash of each row's cells, a tenth of MD5's cost; among 10^8 distinct rows, two collide with probability 3e-4.
+
+    Equal for equal rows of one format and one version of DuckDB.
+    """
+    numbered = rows.rename_columns([f"c{position}" for position in range(rows.num_columns)])
+    found = database.query(f"SELECT hash({', '.join(numbered.column_names)}) AS hash FROM numbered", numbered=numbered)
     hashes: npt.NDArray[np.uint64] = found["hash"].to_numpy()
     return hashes
 
@@ -84,36 +100,80 @@ def boundaries(database: Sql, split: Split, path: str) -> Boundaries:
     Raises:
         InputError: If there are fewer than three distinct times.
     """
-    (total,) = database.one("SELECT count(*) FROM rows")
-    (distinct,) = database.one("SELECT count(*) FROM (SELECT DISTINCT event_timestamp FROM rows LIMIT 3)")
-    if distinct < 3:
+    times = _Times(database)
+    second = times.after(times.first)
+    third = times.after(second) if second is not None else None
+    if second is None or third is None:
+        distinct = 1 if second is None else 2
         raise InputError(
             f"{path}: its rows have {distinct} distinct event time{'s' if distinct > 1 else ''}, too few to split by time; "
             "set `split: {by: random}`, or check `timestamp`"
         )
-    test = _boundary(database, "true", total, round(total * split.test), at_least_before=2)
-    (before,) = database.one(f"SELECT count(*) FROM rows WHERE event_timestamp < {test}")
-    valid = _boundary(database, f"event_timestamp < {test}", before, round(total * split.valid), at_least_before=1)
+    test, before = times.boundary(times.total, round(times.total * split.test), least=third)
+    valid, _ = times.boundary(before, round(times.total * split.valid), least=second)
     return Boundaries(valid=valid, test=test)
 
 
-def _boundary(database: Sql, among: str, total: int, wanted: int, *, at_least_before: int) -> int:
-    """The time from which on there are about `wanted` rows, with enough distinct times before it for the other splits."""
-    wanted = min(max(wanted, 1), total - 1)
-    (at,) = database.one(
-        f"SELECT event_timestamp FROM rows WHERE {among} ORDER BY event_timestamp LIMIT 1 OFFSET {total - wanted}"
-    )
-    (earlier, upto, after) = database.one(
-        f"""SELECT count(*) FILTER (event_timestamp < {at}), count(*) FILTER (event_timestamp <= {at}),
-            min(event_timestamp) FILTER (event_timestamp > {at}) FROM rows WHERE {among}"""
-    )
-    (lowest,) = database.one(
-        f"""SELECT max(event_timestamp) FROM (SELECT DISTINCT event_timestamp FROM rows
-            ORDER BY event_timestamp LIMIT {at_least_before + 1})"""
-    )
-    with_equal, without_equal = total - earlier, total - upto
-    first = at if after is None or abs(with_equal - wanted) <= abs(without_equal - wanted) else after
-    return int(max(first, lowest))
+class _Times:
+    """The event times, counted in bins; only the bin that matters is looked at closer: no sort, and bounded memory.
+
+    Args:
+        database: Has the kept rows as `rows`.
+    """
+
+    def __init__(self, database: Sql) -> None:
+        self._database = database
+        low, high = database.one("SELECT min(event_timestamp), max(event_timestamp) FROM rows")
+        self._bins = self._count(low, high)
+        self.first = int(self._bins[1][0])
+        self.total = int(self._bins[0].sum())
+
+    def after(self, time: int) -> int | None:
+        """The next distinct time."""
+        _, low, high = self._bins
+        position = int(np.searchsorted(low, time, side="right")) - 1
+        if high[position] > time:
+            condition = f"event_timestamp > {time} AND event_timestamp <= {high[position]}"
+            return int(self._database.one(f"SELECT min(event_timestamp) FROM rows WHERE {condition}")[0])
+        return int(low[position + 1]) if position + 1 < len(low) else None
+
+    def boundary(self, total: int, wanted: int, *, least: int) -> tuple[int, int]:
+        """The time from which on there are about `wanted` of the earliest `total` rows, at the least `least`.
+
+        Returns:
+            The time, and how many rows are earlier.
+        """
+        wanted = min(max(wanted, 1), total - 1)
+        at, earlier, upto = self._at(total - wanted)
+        if total > upto and abs(total - earlier - wanted) > abs(total - upto - wanted):
+            following = self.after(at)
+            assert following is not None, "there are rows after it"
+            at, earlier = following, upto
+        if at >= least:
+            return at, earlier
+        return least, int(self._database.one(f"SELECT count(*) FROM rows WHERE event_timestamp < {least}")[0])
+
+    def _at(self, rank: int) -> tuple[int, int, int]:
+        """The time of the row of a rank, how many rows are earlier, and how many are no later."""
+        rows, lows, highs = self._bins
+        earlier = 0
+        while True:
+            upto = earlier + np.cumsum(rows)
+            position = int(np.searchsorted(upto, rank, side="right"))
+            earlier = int(upto[position - 1]) if position else earlier
+            low, high = int(lows[position]), int(highs[position])
+            if low == high:
+                return low, earlier, int(upto[position])
+            rows, lows, highs = self._count(low, high)
+
+    def _count(self, low: int, high: int) -> tuple[_Int64, _Int64, _Int64]:
+        """Rows, earliest and latest time of each bin that has rows."""
+        width = (high - low) // _BINS + 1
+        bins = self._database.query(
+            f"""SELECT count(*) AS rows, min(event_timestamp) AS low, max(event_timestamp) AS high FROM rows
+                WHERE event_timestamp BETWEEN {low} AND {high} GROUP BY (event_timestamp - {low}) // {width} ORDER BY low"""
+        )
+        return bins["rows"].to_numpy(), bins["low"].to_numpy(), bins["high"].to_numpy()
 
 
 def check_splits(path: str, split: Split, rows: dict[str, int], clicks: dict[str, int]) -> None:

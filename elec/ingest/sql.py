@@ -1,16 +1,17 @@
 """DuckDB beside Arrow: for what Arrow's kernels lack (JSON, ISO 8601, hashes) and for sorts larger than memory."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-_MEMORY = "2GB"
+_MEMORY = "700MB"
 
 
 class Sql:
-    """One in-memory database that spills to a folder.
+    """One in-memory database that spills to a folder. Threads may share it: each has a cursor of its own.
 
     Args:
         spill: An existing folder for what does not fit into memory.
@@ -19,9 +20,16 @@ class Sql:
     def __init__(self, spill: Path) -> None:
         import duckdb
 
-        self._connection: Any = duckdb.connect(
+        self._database: Any = duckdb.connect(
             config={"memory_limit": _MEMORY, "temp_directory": str(spill / "spill"), "enable_external_access": "true"}
         )
+        self._cursors = threading.local()
+
+    @property
+    def _connection(self) -> Any:
+        if not hasattr(self._cursors, "mine"):
+            self._cursors.mine = self._database.cursor()
+        return self._cursors.mine
 
     def query(self, sql: str, **tables: pa.Table) -> pa.Table:
         """Runs a query on Arrow tables, which it names by keyword."""
@@ -48,12 +56,17 @@ class Sql:
 
     def close(self) -> None:
         """Ends the database."""
-        self._connection.close()
+        self._database.close()
 
 
 def text(value: str) -> str:
     """A string literal of SQL."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def texts(values: Iterable[str]) -> str:
+    """A list of string literals of SQL."""
+    return f"[{', '.join(text(value) for value in values)}]"
 
 
 def name(column: str) -> str:

@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from elec.ingest import fields
 from elec.ingest.batches import Needed
-from elec.ingest.log import Window
-from elec.ingest.quarantine import Account, Checks, Quarantine
+from elec.ingest.quarantine import Account, Checks, Quarantine, refused_rows
 from elec.ingest.reading import read
 from elec.ingest.report import ALWAYS, TableReport
 from elec.ingest.sources import find_files
 from elec.ingest.sql import Sql, name, text
+from elec.ingest.window import Window
 from elec.ingest.writing import RowWriter
 from elec.spec import DatasetSpec, Entity, SideTable
 
@@ -78,9 +78,9 @@ def side_table(
                 **{field.name: fields.field(batch, field, checks) for field in spec.fields_of(entity)},
             }
             checks.pardon(later)
-            quarantine.add(batch, checks, account)
+            quarantine.add(batch.file, *refused_rows(batch, checks), account)
             kept = np.flatnonzero(~(checks.refused | later))
-            account.after_as_of += int(later.sum())
+            account.outside.after_as_of += int(later.sum())
             account.kept += len(kept)
             account.read += batch.rows
             writer.write(pa.table(rows).take(pa.array(kept)))
@@ -98,7 +98,7 @@ def side_table(
         rows_read=account.read,
         rows_kept=written,
         rows_quarantined=account.refused,
-        rows_after_as_of=account.after_as_of,
+        rows_after_as_of=account.outside.after_as_of,
         duplicates=account.kept - written,
     )
 
@@ -117,18 +117,32 @@ def derived_table(database: Sql, spec: DatasetSpec, entity: Entity, path: Path) 
     """
     key = name(spec.key_of(entity))
     columns = [name(field.name) for field in spec.fields_of(entity)]
+    if not columns:
+        sql = f"SELECT {key}, min(event_timestamp) AS event_timestamp FROM rows GROUP BY {key} ORDER BY {key}"
+        return _write_sorted(database, sql, table_schema(spec, entity), path)
     chosen = "".join(f", {column}" for column in columns)
     over = f"OVER (PARTITION BY {key} ORDER BY event_timestamp)"
     changed = " OR ".join(
         [f"lag(event_timestamp) {over} IS NULL", *(f"{column} IS DISTINCT FROM lag({column}) {over}" for column in columns)]
     )
-    # Of one key's rows at one time the last read counts, as in a side table.
+    same = " AND ".join(
+        f"min({column}) IS NOT DISTINCT FROM max({column}) AND count({column}) IN (0, count(*))" for column in columns
+    )
+    # Most keys never change: they need no sort. Of one key's rows at one time the last read counts, as in a side table.
+    database.run(
+        f"""CREATE OR REPLACE TEMP TABLE keys AS
+            SELECT {key}, min(event_timestamp) AS event_timestamp, {same} AS same,
+                {", ".join(f"min({column}) AS {column}" for column in columns)} FROM rows GROUP BY {key}"""
+    )
     sql = f"""
         WITH latest AS (
-            SELECT {key}, event_timestamp{chosen} FROM rows
+            SELECT {key}, event_timestamp{chosen} FROM rows WHERE {key} IN (SELECT {key} FROM keys WHERE NOT same)
             QUALIFY row_number() OVER (PARTITION BY {key}, event_timestamp ORDER BY row_id DESC) = 1
-        )
-        SELECT * FROM latest QUALIFY {changed} ORDER BY {key}, event_timestamp
+        ), changing AS (SELECT * FROM latest QUALIFY {changed})
+        SELECT * FROM (
+            SELECT {key}, event_timestamp{chosen} FROM keys WHERE same
+            UNION ALL SELECT {key}, event_timestamp{chosen} FROM changing
+        ) ORDER BY {key}, event_timestamp
     """
     return _write_sorted(database, sql, table_schema(spec, entity), path)
 

@@ -2,12 +2,20 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 _GROUP_ROWS = 131_072
+
+
+def options(schema: pa.Schema) -> dict[str, Any]:
+    """How Parquet is written: a dictionary for text, plain numbers, and statistics of the columns that are searched by."""
+    text = [name for name in schema.names if pa.types.is_string(schema.field(name).type)]
+    lists = [f"{name}.list.element" for name in schema.names if pa.types.is_list(schema.field(name).type)]
+    searched = [name for name in ("row_id", "event_timestamp") if name in schema.names]
+    return {"compression": "zstd", "use_dictionary": [*text, *lists], "write_statistics": searched}
 
 
 class RowWriter:
@@ -21,7 +29,7 @@ class RowWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.schema = schema
         self.rows = 0
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(path, schema, **options(schema))
         self._waiting: list[pa.Table] = []
         self._rows_waiting = 0
 

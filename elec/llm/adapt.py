@@ -104,7 +104,7 @@ def adapt(spec: Spec, texts: Path, features: Path, store: VectorStore, folder: P
         torch.manual_seed(spec.run.seed)
         mllm = MLLM(config.llm_dim, len(config.roles), config.layers, config.dropout).to(place)
         _standardise(mllm, matrix, train.texts)
-        curve, best = _train(mllm, matrix, train, valid, settings)
+        curve, best = _train(mllm, matrix, train, valid, settings, math.log(spec.dataset.split.negatives))
 
     report = AdaptReport(
         rows=len(train.label),
@@ -145,8 +145,14 @@ def _standardise(mllm: MLLM, matrix_TH: Tensor, texts_NR: Tensor) -> None:
     mllm.standardise(torch.stack(means).float(), torch.stack(variances).float())
 
 
-def _train(mllm: MLLM, matrix_TH: Tensor, train: _Part, valid: _Part, settings: AdaptSpec) -> tuple[list[Epoch], Epoch]:
-    """Trains, and leaves the best epoch's weights in the M-LLM."""
+def _train(
+    mllm: MLLM, matrix_TH: Tensor, train: _Part, valid: _Part, settings: AdaptSpec, correction: float
+) -> tuple[list[Epoch], Epoch]:
+    """Trains, and leaves the best epoch's weights in the M-LLM.
+
+    Where the rows without a click are a sample, epochs are judged with the correction, and the weights stay the sample's: the
+    M-LLM teaches networks that learn from the sample, and answers nobody.
+    """
     optimiser = torch.optim.AdamW(mllm.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     rows = len(train.label)
     curve: list[Epoch] = []
@@ -166,7 +172,7 @@ def _train(mllm: MLLM, matrix_TH: Tensor, train: _Part, valid: _Part, settings: 
                 optimiser.step()
                 total += loss.detach() * len(batch)
                 progress.advance(len(batch))
-            epoch = _measured(number, float(total) / rows, mllm, matrix_TH, valid)
+            epoch = _measured(number, float(total) / rows, mllm, matrix_TH, valid, correction)
             curve.append(epoch)
             progress.advance(0, note=f"epoch {number}: validation LogLoss {epoch.valid_logloss:.4f}, AUC {epoch.valid_auc:.4f}")
             if best is None or epoch.valid_logloss < best.valid_logloss:
@@ -180,11 +186,11 @@ def _train(mllm: MLLM, matrix_TH: Tensor, train: _Part, valid: _Part, settings: 
     return curve, best
 
 
-def _measured(number: int, train_loss: float, mllm: MLLM, matrix_TH: Tensor, valid: _Part) -> Epoch:
+def _measured(number: int, train_loss: float, mllm: MLLM, matrix_TH: Tensor, valid: _Part, correction: float) -> Epoch:
     mllm.eval()
     with torch.inference_mode(), half_where_fast(matrix_TH.device):
         logits = [mllm(vectors_of(matrix_TH, part))[0] for part in torch.split(valid.texts, _ROWS_AT_ONCE)]
-    probability = torch.cat(logits).double().sigmoid().cpu().numpy()
+    probability = (torch.cat(logits).double() + correction).sigmoid().cpu().numpy()
     if not (math.isfinite(train_loss) and np.isfinite(probability).all()):
         raise RunFailedError(f"the M-LLM's loss is not a number after epoch {number}; lower adapt.learning_rate")
     label = valid.label.cpu().numpy()

@@ -1,6 +1,7 @@
 """AutoInt: self-attention between fields, beside a deep network (Song et al., CIKM 2019, arXiv 1810.11921)."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch.nn import functional
 from elec.models.field import Field
 from elec.models.interface import CollaborativeModule, ModuleOutput
 from elec.models.mlp import mlp
+from elec.models.share import Share, deep_beyond
 from elec.spec.learning import ModelSpec
 
 
@@ -36,9 +38,14 @@ class InteractingLayer(nn.Module):
 
     def forward(self, x_BFE: torch.Tensor) -> torch.Tensor:
         """Lets every field's vector attend to all others; the result is x_BFA, A wide."""
-        query_BFA, key_BFA, value_BFA, residual_BFA = self.projection(x_BFE).chunk(4, dim=2)
+        return self.attend(self.projection(x_BFE))
+
+    def attend(self, projected_BFP: torch.Tensor) -> torch.Tensor:
+        """The same from the fields' queries, keys, values and residuals, side by side."""
+        query_BFA, key_BFA, value_BFA, residual_BFA = projected_BFP.chunk(4, dim=2)
         query_BHFK, key_BHFK, value_BHFK = (
-            part_BFA.unflatten(2, (self.heads, -1)).transpose(1, 2) for part_BFA in (query_BFA, key_BFA, value_BFA)
+            part_BFA.unflatten(2, (self.heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+            for part_BFA in (query_BFA, key_BFA, value_BFA)
         )
         attended_BHFK = functional.scaled_dot_product_attention(query_BHFK, key_BHFK, value_BHFK, scale=1.0)
         return torch.relu(attended_BHFK.transpose(1, 2).flatten(start_dim=2) + residual_BFA)
@@ -54,6 +61,8 @@ class AutoInt(CollaborativeModule):
         spec: Its sizes.
         vector_size: Dimensions of the text vectors; 0 for none.
     """
+
+    splits: ClassVar[bool] = True
 
     def __init__(self, fields: Sequence[Field], spec: ModelSpec, vector_size: int = 0) -> None:
         super().__init__(fields, spec.embedding, vector_size)
@@ -75,3 +84,24 @@ class AutoInt(CollaborativeModule):
         if self.deep is None:
             return ModuleOutput(attended_BD, None)
         return ModuleOutput(torch.cat([attended_BD, self.deep(x_BFE.flatten(start_dim=1))], dim=1), None)
+
+    def affine(self, x_BGE: torch.Tensor, share: Share) -> tuple[torch.Tensor, ...]:
+        """Every field's first projection, and the first deep layer's sums."""
+        projected_BGP = self._first.projection(x_BGE)
+        deep = () if self.deep is None else share.deep(self.deep, x_BGE)
+        return share.placed(projected_BGP).flatten(start_dim=1), *deep
+
+    def beyond(self, parts: Sequence[torch.Tensor]) -> ModuleOutput:
+        """The attention, and the other deep layers."""
+        projected_BD, *deep = parts
+        attended_BFA = self._first.attend(projected_BD.reshape(len(projected_BD), self.fields_count, -1))
+        attended_BD = self.attention[1:](attended_BFA).flatten(start_dim=1)
+        if self.deep is None:
+            return ModuleOutput(attended_BD, None)
+        return ModuleOutput(torch.cat([attended_BD, deep_beyond(self.deep, deep[0])], dim=1), None)
+
+    @property
+    def _first(self) -> InteractingLayer:
+        layer = self.attention[0]
+        assert isinstance(layer, InteractingLayer)
+        return layer

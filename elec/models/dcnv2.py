@@ -1,6 +1,7 @@
 """DCNv2: explicit feature crosses beside, or below, a deep network (Wang et al., WWW 2021, arXiv 2008.13535)."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from elec.models.field import Field
 from elec.models.interface import CollaborativeModule, ModuleOutput
 from elec.models.linear import linear
 from elec.models.mlp import mlp
+from elec.models.share import Share, deep_beyond
 from elec.spec.learning import ModelSpec
 
 
@@ -34,6 +36,19 @@ class CrossNetwork(nn.Module):
             x_BD = torch.addcmul(x_BD, x0_BD, layer(x_BD))
         return x_BD
 
+    def beyond(self, x0_BD: torch.Tensor, factor_BD: torch.Tensor) -> torch.Tensor:
+        """What `forward` gives, from the first layer's result on.
+
+        Every x_l is x_0 * f_l with f_0 = 1 and f_{l+1} = f_l + W_l x_l + b_l, which is a product less a layer.
+
+        Args:
+            x0_BD: x_0.
+            factor_BD: f_1.
+        """
+        for layer in list(self.layers)[1:]:
+            factor_BD = factor_BD + layer(x0_BD * factor_BD)
+        return x0_BD * factor_BD
+
 
 class DCNv2(CollaborativeModule):
     """Embedding, cross network, deep network.
@@ -45,6 +60,8 @@ class DCNv2(CollaborativeModule):
         spec: Its sizes.
         vector_size: Dimensions of the text vectors; 0 for none.
     """
+
+    splits: ClassVar[bool] = True
 
     def __init__(self, fields: Sequence[Field], spec: ModelSpec, vector_size: int = 0) -> None:
         super().__init__(fields, spec.embedding, vector_size)
@@ -66,6 +83,20 @@ class DCNv2(CollaborativeModule):
         crossed_BD = self.cross(x0_BD)
         if self.parallel:
             return ModuleOutput(torch.cat([crossed_BD, self.deep(x0_BD)], dim=1), None)
+        return ModuleOutput(self.deep(crossed_BD), None)
+
+    def affine(self, x_BGE: torch.Tensor, share: Share) -> tuple[torch.Tensor, ...]:
+        """Every field's vector, the first cross layer's factor, and when parallel the first deep layer's sums."""
+        factor_BD = share.linear(self.cross.layers[0], x_BGE, more=1.0)
+        deep = share.deep(self.deep, x_BGE) if self.parallel else ()
+        return share.placed(x_BGE).flatten(start_dim=1), factor_BD, *deep
+
+    def beyond(self, parts: Sequence[torch.Tensor]) -> ModuleOutput:
+        """The other cross layers, and the deep ones."""
+        x0_BD, factor_BD, *deep = parts
+        crossed_BD = self.cross.beyond(x0_BD, factor_BD)
+        if self.parallel:
+            return ModuleOutput(torch.cat([crossed_BD, deep_beyond(self.deep, deep[0])], dim=1), None)
         return ModuleOutput(self.deep(crossed_BD), None)
 
 

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
 from elec.models.embedding import Embedding
 from elec.models.field import Field
+from elec.models.share import Share
 from elec.models.text_vectors import PSEUDO_FIELDS, TextVectors
 
 
@@ -35,7 +36,13 @@ class CollaborativeModule(nn.Module, ABC):
         fields: The encoded fields, in the order of their slots.
         size: Width E of a field's embedding.
         vector_size: Dimensions V of the text vectors; 0 for a module that reads none.
+
+    Attributes:
+        splits: Whether it has `affine` and `beyond`, so that in service an item's part is computed once an item. A module
+            without them serves whole.
     """
+
+    splits: ClassVar[bool] = False
 
     def __init__(self, fields: Sequence[Field], size: int, vector_size: int = 0) -> None:
         super().__init__()
@@ -52,6 +59,23 @@ class CollaborativeModule(nn.Module, ABC):
     @abstractmethod
     def interact(self, x_BFE: torch.Tensor) -> ModuleOutput:
         """Turns the fields' vectors into the representation: all that is dense."""
+
+    def affine(self, x_BGE: torch.Tensor, share: Share) -> tuple[torch.Tensor, ...]:
+        """What some of the fields contribute to all that is affine in the fields' vectors.
+
+        Args:
+            x_BGE: Vectors of the share's fields.
+            share: Which fields they are.
+
+        Returns:
+            Parts [B, H]. `beyond` of the sums over shares that have every field once, is `interact` up to rounding. Training
+            computes `interact`, whose order of operations is the faster one there.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not split")
+
+    def beyond(self, parts: Sequence[torch.Tensor]) -> ModuleOutput:
+        """The representation, from what `affine` gives for all fields."""
+        raise NotImplementedError(f"{type(self).__name__} does not split")
 
     def forward(self, slots_BS: torch.Tensor, vectors_B2V: torch.Tensor | None = None) -> ModuleOutput:
         """Turns ids, and text vectors where the module reads them, into the representation.

@@ -10,6 +10,8 @@
 <workspace>/vectors/               text vectors, by content
 <workspace>/knowledge/             projection and codebooks of the students, by data set, LLM and size
 <workspace>/feast/                 Feast's registry and online store
+<workspace>/segments/<data set>/   what was read and checked of each file of the log, by content
+<workspace>/backfill/<data set>/   which days of a backfill are done
 """
 
 from datetime import UTC, datetime
@@ -80,6 +82,14 @@ class Workspace:
         """Feast's registry and online store."""
         return storage.join(self.uri, "feast")
 
+    def segments(self, dataset: str) -> str:
+        """What was read and checked of each file of a data set's log."""
+        return storage.join(self.uri, "segments", dataset)
+
+    def backfill(self, dataset: str, key: str, day: str) -> str:
+        """The record of a day of a backfill."""
+        return storage.join(self.uri, "backfill", dataset, key, day)
+
     def champion(self) -> Champion | None:
         """The bundle in service, or None before the first promotion.
 
@@ -115,6 +125,27 @@ class Workspace:
             promoted_at=datetime.now(UTC),
             previous=previous,
         )
+        self._record(champion)
+        return champion
+
+    def rollback(self, run_id: str) -> Champion:
+        """Makes the champion's predecessor the champion again, in one step; a second rollback goes forward again.
+
+        Args:
+            run_id: The run that made the predecessor.
+
+        Raises:
+            InputError: If there is no champion, or none before it.
+        """
+        now = self.champion()
+        if now is None:
+            raise InputError(f"{self.uri}: no model is in service there yet, so there is nothing to roll back")
+        if now.previous is None:
+            raise InputError(f"{self.uri}: {now.bundle_id} is the first model in service there; there is none to go back to")
+        champion = Champion(bundle_id=now.previous, run_id=run_id, promoted_at=datetime.now(UTC), previous=now.bundle_id)
+        self._record(champion)
+        return champion
+
+    def _record(self, champion: Champion) -> None:
         content = orjson.dumps(champion.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
         storage.write_bytes(storage.join(self.uri, "registry", "champion.json"), content)
-        return champion

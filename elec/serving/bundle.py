@@ -1,9 +1,12 @@
 """A bundle: the folder that serves. It is immutable, and opened only if each of its files is the one that was published.
 
 model.onnx            `slots` int64 [N, S] -> `score` float32 [N], the probability of a click; the student that reads text
-                      vectors takes `vectors` float32 [N, 2, V] too: the user's, then the item's, zeros where unknown
+                      vectors takes `vectors` float32 [N, 2, V] too: the user's, then the item's, zeros where unknown; a gain
+                      network takes `llm` float32 [N, L]. Of a split network it is the request's half: `requests` int64
+                      [1 or N, R] and `states` float32 [N, K] (`vectors` [1 or N, V], the users') -> `score`
+item.onnx             of a split network the item's half: `items` int64 [N, I] (`vectors` [N, V], the items') -> `states`
 vocabulary/           the field encoder's state
-semantic_ids.parquet  each item's semantic ids, for the student that reads them
+semantic_ids.arrow    each item's semantic ids, for the student that reads them (.parquet up to schema version 2)
 golden.json           records of the test rows, and the scores they had in training
 manifest.json         what it is, and the SHA-256 of every other file
 """
@@ -12,7 +15,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +26,12 @@ from elec.serving.manifest import MANIFEST, Manifest, parse_manifest, read_manif
 from elec.spec import cache_folder as user_cache
 
 MODEL = "model.onnx"
+ITEM_MODEL = "item.onnx"
 VOCABULARY = "vocabulary"
 GOLDEN = "golden.json"
-SEMANTIC_IDS = "semantic_ids.parquet"
+SEMANTIC_IDS = "semantic_ids.arrow"
+
+_OLD_SEMANTIC_IDS = "semantic_ids.parquet"
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Bundle:
     @property
     def semantic_ids(self) -> Path:
         """Each item's semantic ids; there for the student that reads them."""
-        return self.folder / SEMANTIC_IDS
+        return self.folder / _semantic_ids(self.manifest)
 
     @property
     def golden(self) -> Path:
@@ -93,21 +100,36 @@ def verify(folder: Path, origin: str = "") -> Manifest:
     manifest = read_manifest(folder)
     where = origin or str(folder)
     _check_names(set(_files(folder)), manifest, where)
+    found = _hashes_of(folder, manifest.files)
     for name, expected in manifest.files.items():
-        if sha256(folder / name) != expected:
+        if found[name] != expected:
             raise InputError(f"{where}/{name}: not the file that was published (its SHA-256 differs); publish the bundle anew")
     return manifest
 
 
 def hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file of a folder but the manifest, by name relative to it, sorted."""
-    return {name: sha256(folder / name) for name in sorted(_files(folder)) if name != MANIFEST}
+    return _hashes_of(folder, sorted(name for name in _files(folder) if name != MANIFEST))
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hashes_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of some files of a folder, as many at a time as there are cores: a server starts by hashing its bundle."""
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    largest_first = sorted(sizes, key=lambda name: -sizes[name])
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="sha256") as pool:
+        found = dict(zip(largest_first, pool.map(lambda name: sha256(folder / name), largest_first), strict=True))
+    return {name: found[name] for name in sizes}
+
+
+def _semantic_ids(manifest: Manifest) -> str:
+    """The name of the bundle's table of semantic ids."""
+    return _OLD_SEMANTIC_IDS if _OLD_SEMANTIC_IDS in manifest.files else SEMANTIC_IDS
 
 
 def _files(folder: Path) -> list[str]:
@@ -128,7 +150,8 @@ def _files(folder: Path) -> list[str]:
 
 def _check_names(present: set[str], manifest: Manifest, where: str) -> None:
     expected: Mapping[str, str] = manifest.files
-    own = (SEMANTIC_IDS,) if manifest.semantic_ids else ()
+    own = [_semantic_ids(manifest)] if manifest.semantic_ids else []
+    own += [ITEM_MODEL] if manifest.split else []
     for name in (MODEL, GOLDEN, *own, *expected):
         if name not in present or name not in expected:
             raise InputError(f"{where}: the bundle's file '{name}' is missing; publish the bundle anew")
@@ -155,13 +178,14 @@ def _from_s3(uri: str, cache: Path) -> Bundle:
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=cache))
     try:
         storage.fetch_folder(uri, temporary)
-        verify(temporary, uri)
+        manifest = verify(temporary, uri)
         try:
             temporary.rename(target)
         except OSError:
             # Another process has fetched the same bundle meanwhile; its copy is checked like any other.
             if not target.is_dir():
                 raise
-        return Bundle(uri, target, verify(target))
+            manifest = verify(target)
+        return Bundle(uri, target, manifest)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,56 +1,64 @@
 """Builds a bundle from a trained student: its network as ONNX, proved equal to torch on real rows."""
 
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from elec.errors import InputError, RunFailedError
+from elec.errors import InputError
 from elec.features import FeatureEncoder
 from elec.features.definitions import VIEWS, view_fields
 from elec.features.vectors import VectorViews
-from elec.serving.bundle import GOLDEN, MODEL, SEMANTIC_IDS, VOCABULARY, hashes, verify
-from elec.serving.golden import TOLERANCE, Golden
-from elec.serving.manifest import MANIFEST, BundleMetadata, Cost, Manifest, Student, bundle_id, read_manifest
+from elec.models import VanillaNetwork
+from elec.serving.bundle import GOLDEN, ITEM_MODEL, MODEL, SEMANTIC_IDS, VOCABULARY, hashes, verify
+from elec.serving.golden import Golden
+from elec.serving.manifest import (
+    MANIFEST,
+    BundleMetadata,
+    Cost,
+    Manifest,
+    NetworkName,
+    Student,
+    bundle_id,
+    inputs_of,
+    read_manifest,
+)
+from elec.serving.network import Network
+from elec.serving.onnx_file import OPSET, check_scores, export_onnx
+from elec.serving.precision import Rows, choose_precision
 from elec.serving.semantic_ids import SemanticIds, write_semantic_ids
-from elec.spec import Spec
+from elec.serving.split import ItemHalf, RequestHalf
+from elec.spec import DatasetSpec, Entity, Spec
 from elec.storage import whole_folder
 from elec.training.checkpoint import load_network
 
 #: Records in the golden file.
 GOLDEN_RECORDS = 64
 
-_OPSET = 20
-# Protocol buffers end at 2 GiB; the weights of a larger network go into a file beside it.
-_LARGEST_IN_ONE_FILE = 1_900_000_000
-_VECTORS = "vectors"
-_SCORE = "score"
+#: Most validation rows that precisions are judged on.
+VALID_ROWS = 200_000
 
 
 class Probability(torch.nn.Module):
     """A network whose output is the probability alone, not the logit, as it serves.
 
     Args:
-        network: A vanilla network.
+        network: A vanilla or a gain network.
     """
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, slots_NS: torch.Tensor, vectors_N2V: torch.Tensor | None = None) -> torch.Tensor:
-        """Turns ids_NS, and text vectors where it reads them, into probability_N."""
-        logit_N, _ = self.network(slots_NS, vectors_N2V)
+    def forward(
+        self, slots_NS: torch.Tensor, second: torch.Tensor | None = None, third: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Turns ids_NS, and what else the network reads (the M-LLM's representations, text vectors), into probability_N."""
+        logit_N, _ = self.network(slots_NS, *(other for other in (second, third) if other is not None))
         return torch.sigmoid(logit_N)
 
 
@@ -64,6 +72,8 @@ def build_bundle(
     student: Student = "vanilla",
     knowledge: Path | None = None,
     vectors: VectorViews | None = None,
+    network: NetworkName = "vanilla",
+    llm: np.ndarray | None = None,
 ) -> Manifest:
     """Builds the bundle of one of a run's students.
 
@@ -76,6 +86,8 @@ def build_bundle(
         student: Which one; what it reads follows from it.
         knowledge: Folder of what students other than `vanilla` read.
         vectors: The Feast views of the text vectors, for the student `vectors`.
+        network: The one that serves, or its teacher, for audits.
+        llm: float [N, L], the M-LLM's representations of the test rows in their order, for the gain network.
 
     Returns:
         The manifest, as written.
@@ -89,39 +101,59 @@ def build_bundle(
         raise ValueError(f"the student {student} reads the knowledge of its run")
     if (student == "vectors") is not (vectors is not None):
         raise ValueError("the student vectors, and no other, goes with views of vectors")
+    if (network == "gain") is not (llm is not None):
+        raise ValueError("the gain network, and no other, goes with the M-LLM's representations")
     source = knowledge if student == "semantic_ids" and knowledge is not None else features
     encoder = FeatureEncoder.load(source / "vocabulary")
     names = tuple(field.name for field in encoder.fields[len(dataset.tabular_fields) :])
-    network = Probability(load_network(model, "vanilla")).eval()
-    records, rows_G = _golden_records(features / "frame" / "test.parquet", spec)
+    trained = load_network(model, network)
+    fields = [field.name for field in dataset.tabular_fields]
+    records, rows_G = _spread(features / "frame" / "test.parquet", fields, GOLDEN_RECORDS)
+    if not records.num_rows:
+        raise InputError(
+            f"{features / 'frame' / 'test.parquet'}: has no rows, so nothing can prove that serving equals training; "
+            "give a test window"
+        )
     vectors_G2V = None
     if vectors is not None and knowledge is not None:
-        if _VECTORS in records.column_names:
-            raise InputError(f"field '{_VECTORS}': the name is that of the network's second input; rename it in the spec")
         # The rows lie in the order of the frame.
         vectors_G2V = np.load(knowledge / "rows" / "test.npy", mmap_mode="r")[rows_G].astype(np.float32)
+    llm_GL = None if llm is None else llm[rows_G].astype(np.float32)
+    inputs = inputs_of(student, network)
+    for name in inputs[1:]:
+        if name in records.column_names:
+            raise InputError(f"field '{name}': the name is that of an input of the network; rename it in the spec")
     with whole_folder(folder) as place:
         shutil.copytree(source / "vocabulary", place / VOCABULARY)
-        encodable = records
+        encode = encoder.encode
         if student == "semantic_ids" and knowledge is not None:
             write_semantic_ids(knowledge / "items.parquet", place / SEMANTIC_IDS, dataset.item, names)
-            encodable = SemanticIds(place / SEMANTIC_IDS, dataset.item, names).add(records)
-        slots_GS = encoder.encode(encodable)
-        export_onnx(network, slots_GS, place / MODEL, vectors_G2V)
+            codes = SemanticIds(place / SEMANTIC_IDS, dataset.item, names)
+            encode = lambda table: encoder.encode(codes.add(table))  # noqa: E731
+        slots_GS = encode(records)
+        given_G = {"slots": slots_GS}
+        given_G |= {} if llm_GL is None else {"llm": llm_GL}
+        given_G |= {} if vectors_G2V is None else {"vectors": vectors_G2V}
+        split = spec.run.serving.split and trained.module.splits and network == "vanilla"
+        if split:
+            assert isinstance(trained, VanillaNetwork)
+            _write_halves(trained, encoder, dataset, given_G, place)
+        else:
+            export_onnx(Probability(trained).eval(), given_G, place / MODEL)
         with torch.inference_mode():
-            given = () if vectors_G2V is None else (torch.from_numpy(vectors_G2V),)
-            scores = network(torch.from_numpy(slots_GS), *given).double().numpy()
-        check_export(place / MODEL, slots_GS, scores, vectors_G2V)
-        Golden(records, scores, vectors_G2V).save(place / GOLDEN)
-        files = hashes(place)
+            scores = Probability(trained)(*map(torch.from_numpy, given_G.values())).double().numpy()
+        Golden(records, scores, vectors_G2V, llm_GL).save(place / GOLDEN)
         keys = (dataset.user, dataset.item)
         views = [VIEWS[entity] for entity in VIEWS if view_fields(dataset.tabular_fields, entity, keys)]
+        files = hashes(place)
         manifest = Manifest(
             **metadata.model_dump(),
             bundle_id=bundle_id(dataset.name, metadata.as_of, files),
             dataset=dataset.name,
+            network=network,
             student=student,
-            inputs=("slots",) if vectors is None else ("slots", _VECTORS),
+            split=split,
+            inputs=inputs,
             user=dataset.user,
             item=dataset.item,
             fields=dataset.tabular_fields,
@@ -131,9 +163,18 @@ def build_bundle(
             feature_service=dataset.feature_service,
             feast=spec.run.feast,
             slots=encoder.slots,
-            opset=_OPSET,
+            llm_size=0 if llm_GL is None else llm_GL.shape[1],
+            opset=OPSET,
             files=files,
         )
+        check_network(Network(place, manifest), given_G, scores)
+        if spec.run.serving.precision == "auto" and network == "vanilla":
+            rows = _valid_rows(features, knowledge if vectors is not None else None, spec, encode)
+            golden = Golden(records, scores, vectors_G2V)
+            precision = choose_precision(place, manifest, rows, slots_GS, golden, spec.run.serving)
+            files = hashes(place)
+            changed = {"precision": precision, "files": files, "bundle_id": bundle_id(dataset.name, metadata.as_of, files)}
+            manifest = manifest.model_copy(update=changed)
         (place / MANIFEST).write_bytes(manifest.to_bytes())
         return verify(place)
 
@@ -153,105 +194,64 @@ def note_cost(folder: Path, cost: Cost) -> Manifest:
     return read_manifest(folder)
 
 
-def export_onnx(network: torch.nn.Module, slots_NS: np.ndarray, path: Path, vectors_N2V: np.ndarray | None = None) -> None:
-    """Writes a network as ONNX, with any number of rows.
+def check_network(network: Network, given: Mapping[str, np.ndarray], expected: np.ndarray) -> None:
+    """Compares an exported network with torch, on all rows at once and on one.
 
     Args:
-        network: `slots` int64 [N, S], and `vectors` float32 [N, 2, V] if it reads them, to `score` float32 [N], in
-            evaluation mode.
-        slots_NS: Rows to trace it with, two at least.
-        path: The file.
-        vectors_N2V: Of the same rows.
-    """
-    # A batch of one would be taken for a constant.
-    rows = np.arange(max(2, len(slots_NS))) % len(slots_NS)
-    example = [torch.from_numpy(part[rows]) for part in (slots_NS, vectors_N2V) if part is not None]
-    with _quiet():
-        program: Any = torch.onnx.export(
-            network,
-            tuple(example),
-            dynamo=True,
-            dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in example),
-            input_names=list(_given(slots_NS, vectors_N2V)),
-            output_names=[_SCORE],
-            opset_version=_OPSET,
-            verbose=False,
-        )
-    _forget_the_machine(program.model)
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in network.state_dict().values())
-    program.save(str(path), external_data=weights > _LARGEST_IN_ONE_FILE)
-    onnx.checker.check_model(str(path))
-
-
-def check_export(path: Path, slots_NS: np.ndarray, expected: np.ndarray, vectors_N2V: np.ndarray | None = None) -> None:
-    """Compares ONNX Runtime with torch, on all rows at once and on one.
+        network: As it serves.
+        given: What it reads, a row a score.
+        expected: float [N], torch's probabilities.
 
     Raises:
         RunFailedError: If a probability differs by more than 1e-5.
     """
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for count in (len(slots_NS), 1):
-        given = {name: part[:count] for name, part in _given(slots_NS, vectors_N2V).items()}
-        scores = session.run([_SCORE], given)[0]
-        if scores.shape != (count,):
-            raise RunFailedError(f"the exported network gives {scores.shape} for {count} rows; it is not published")
-        difference = float(np.abs(scores - expected[:count]).max())
-        # Written so that a NaN fails.
-        if not difference <= TOLERANCE:
-            raise RunFailedError(
-                f"the exported network's probabilities differ from the trained one's by {difference:.2g}; it is not published"
-            )
+    for count in (len(expected), 1):
+        part = {name: rows[:count] for name, rows in given.items()}
+        check_scores(network.run(part["slots"], part.get("vectors"), part.get("llm")), expected[:count])
 
 
-def _given(slots_NS: np.ndarray, vectors_N2V: np.ndarray | None) -> dict[str, np.ndarray]:
-    """The network's inputs by name."""
-    return {"slots": slots_NS} if vectors_N2V is None else {"slots": slots_NS, _VECTORS: vectors_N2V}
+def _write_halves(
+    trained: VanillaNetwork, encoder: FeatureEncoder, dataset: DatasetSpec, given: Mapping[str, np.ndarray], place: Path
+) -> None:
+    """The two files of a split network."""
+    own = len(dataset.tabular_fields)
+    # What follows the data set's own fields are the item's semantic ids.
+    of_item = [at >= own or field.of is Entity.ITEM for at, field in enumerate(encoder.fields)]
+    items, requests = ([at for at, mine in enumerate(of_item) if mine is side] for side in (True, False))
+    item_S = np.repeat(of_item, [field.width for field in encoder.fields])
+    slots_GS, vectors_G2V = given["slots"], given.get("vectors")
+    item_half = ItemHalf(trained, encoder.fields, items).eval()
+    of_items = {"items": slots_GS[:, item_S]} | ({} if vectors_G2V is None else {"vectors": vectors_G2V[:, 1]})
+    export_onnx(item_half, of_items, place / ITEM_MODEL, output="states")
+    with torch.inference_mode():
+        states_GK = item_half(*map(torch.from_numpy, of_items.values())).numpy()
+    of_requests = {"requests": slots_GS[:, ~item_S], "states": states_GK, "row": np.arange(len(slots_GS))}
+    of_requests |= {} if vectors_G2V is None else {"vectors": vectors_G2V[:, 0]}
+    export_onnx(RequestHalf(trained, encoder.fields, requests).eval(), of_requests, place / MODEL, broadcast="row")
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the exporter's remarks on packages that are not needed away from the user."""
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)
-
-
-def _golden_records(frame: Path, spec: Spec) -> tuple[pa.Table, np.ndarray]:
-    """Records of the test window, spread evenly over it, and which rows of it they are."""
+def _valid_rows(features: Path, knowledge: Path | None, spec: Spec, encode: Callable[[pa.Table], np.ndarray]) -> Rows:
+    """The validation rows, or as many of them as are enough, encoded; with vectors if there is knowledge to take them from."""
     names = [field.name for field in spec.dataset.tabular_fields]
+    table, rows_N = _spread(features / "frame" / "valid.parquet", ["label", *names], VALID_ROWS)
+    vectors = None
+    if knowledge is not None:
+        vectors = np.load(knowledge / "rows" / "valid.npy", mmap_mode="r")[rows_N].astype(np.float32)
+    return Rows(encode(table.select(names)), table["label"].to_numpy(), vectors)
+
+
+def _spread(frame: Path, names: Sequence[str], most: int) -> tuple[pa.Table, np.ndarray]:
+    """Records of a window, spread evenly over it, and which rows of it they are."""
     try:
         file = pq.ParquetFile(frame)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{frame}: cannot be read ({error}); give the folder of the features step") from None
     rows = file.metadata.num_rows
-    if rows == 0:
-        raise InputError(f"{frame}: has no rows, so nothing can prove that serving equals training; give a test window")
-    wanted = np.unique(np.linspace(0, rows - 1, min(rows, GOLDEN_RECORDS)).astype(np.int64))
+    wanted = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, most)).astype(np.int64))
     parts, start = [], 0
-    for batch in file.iter_batches(columns=names):
+    for batch in file.iter_batches(columns=list(names)):
         here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)] - start
         parts.append(batch.select(names).take(pa.array(here)))
         start += batch.num_rows
-    return pa.Table.from_batches([part for part in parts if part.num_rows]), wanted
-
-
-def _forget_the_machine(model: Any) -> None:
-    """Removes the exporter's traces, which hold paths of this machine: equal networks shall make equal files."""
-    graph = model.graph
-    model.metadata_props.clear()
-    model.producer_version = None
-    graph.metadata_props.clear()
-    for node in graph.all_nodes():
-        node.metadata_props.clear()
-        node.doc_string = None
-    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
-        value.metadata_props.clear()
-    for node in graph.all_nodes():
-        for output in node.outputs:
-            output.metadata_props.clear()
+    schema = pa.schema([file.schema_arrow.field(name) for name in names])
+    return pa.Table.from_batches([part for part in parts if part.num_rows], schema), wanted

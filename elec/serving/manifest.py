@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from elec.errors import InputError
 from elec.features.vectors import VectorViews
+from elec.serving.golden import TOLERANCE
 from elec.spec.dataset import FieldSpec
 from elec.spec.run import FeastSpec
 
@@ -19,13 +20,19 @@ from elec.spec.run import FeastSpec
 MANIFEST = "manifest.json"
 
 #: Of the layout of a bundle; a reader that does not know it refuses the bundle.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: What this code reads. Bundles of version 1 are those from before there was a choice of students: all of them are vanilla.
-_READABLE = (1, 2)
+#: Those of version 2 are from before networks were split and quantised.
+_READABLE = (1, 2, 3)
 
 #: What the network that serves reads: the fields; also the item's semantic ids; also the text vectors of user and item.
 Student = Literal["vanilla", "semantic_ids", "vectors"]
+
+#: The one that serves, or its teacher, which reads the M-LLM's representation of every record too: for audits.
+NetworkName = Literal["vanilla", "gain"]
+
+PrecisionName = Literal["float32", "bfloat16", "int8"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -72,6 +79,42 @@ class Cost(BaseModel):
     lookup_ms: float | None = None
 
 
+class Variant(BaseModel):
+    """The network in one precision, on the validation rows.
+
+    Attributes:
+        logloss: Of its probabilities.
+        pcoc: Predicted clicks over observed ones.
+        p50_ms: Median of a request of 100 candidates, the items' part kept where the network is split.
+        size: Of its file in bytes.
+        refused: Why it was not taken; empty where only a faster one was.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    logloss: float | None = None
+    pcoc: float | None = None
+    p50_ms: float | None = None
+    size: int | None = None
+    refused: str = ""
+
+
+class Precision(BaseModel):
+    """What the network computes in.
+
+    Attributes:
+        chosen: The variant in the bundle.
+        tolerance: Largest difference of a golden record's score between training and serving.
+        variants: Figures of those that were tried; none where only float32 was asked for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chosen: PrecisionName = "float32"
+    tolerance: float = Field(default=TOLERANCE, gt=0, lt=1)
+    variants: dict[PrecisionName, Variant] = {}
+
+
 class Manifest(BundleMetadata):
     """`manifest.json`.
 
@@ -81,7 +124,9 @@ class Manifest(BundleMetadata):
         dataset: The data set's name.
         network: Which of the networks this is.
         student: What the network reads.
-        inputs: Of `model.onnx`, in order.
+        split: Whether the item's half of the network is a file of its own, so that it is computed once an item.
+        precision: Of the network's numbers.
+        inputs: What is given for a row: its slots, and more where the network reads more.
         user: The user's key field.
         item: The item's key field.
         fields: What a record has to have, in the order of the network's slots.
@@ -90,18 +135,21 @@ class Manifest(BundleMetadata):
         feature_views: The Feast views that are read to rank: of the fields, and of the vectors.
         feature_service: The Feast feature service that holds the features of users and items.
         feast: The online store that it is read from; a secret in it stays an environment variable.
-        slots: Width of the network's input.
+        slots: S, the ids of a row.
+        llm_size: L, the numbers of the M-LLM's representation of a row that a gain network reads; 0 for a vanilla network.
         opset: Of the ONNX file.
         cost: What a request costs; None where it was not measured.
         files: Each other file of the bundle, relative to it, and its SHA-256.
         digest: SHA-256 of this manifest without this line.
     """
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     bundle_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}-\d{8}T\d{6}-[0-9a-f]{12}$")]
     dataset: str
-    network: Literal["vanilla"] = "vanilla"
+    network: NetworkName = "vanilla"
     student: Student = "vanilla"
+    split: bool = False
+    precision: Precision = Precision()
     inputs: tuple[str, ...] = ("slots",)
     user: str
     item: str
@@ -112,6 +160,7 @@ class Manifest(BundleMetadata):
     feature_service: str
     feast: FeastSpec = FeastSpec()
     slots: int = Field(ge=1)
+    llm_size: int = Field(default=0, ge=0)
     opset: int = Field(ge=1)
     cost: Cost | None = None
     files: dict[str, Sha256]
@@ -126,6 +175,11 @@ class Manifest(BundleMetadata):
         """The file's content, with its digest."""
         content = self.model_dump(mode="json", exclude={"digest"})
         return orjson.dumps(content | {"digest": _digest(content)}, option=orjson.OPT_INDENT_2)
+
+
+def inputs_of(student: Student, network: NetworkName) -> tuple[str, ...]:
+    """What a network is given for a row, in its order."""
+    return ("slots", *(("llm",) if network == "gain" else ()), *(("vectors",) if student == "vectors" else ()))
 
 
 def bundle_id(dataset: str, as_of: datetime, files: Mapping[str, str]) -> str:
@@ -196,7 +250,8 @@ def parse_manifest(content: bytes, *, origin: str) -> Manifest:
         raise InputError(f"{origin}: '{key}': {problem['msg']}; the bundle is refused") from None
     if not _of_its_student(manifest):
         raise InputError(
-            f"{origin}: its inputs, semantic ids and vectors are not those of the student '{manifest.student}'; it is refused"
+            f"{origin}: its inputs, semantic ids and vectors are not those of the student '{manifest.student}' "
+            f"and its {manifest.network} network; it is refused"
         )
     expected = bundle_id(manifest.dataset, manifest.as_of, manifest.files)
     if manifest.bundle_id != expected:
@@ -209,7 +264,9 @@ def _of_its_student(manifest: Manifest) -> bool:
     return (
         bool(manifest.semantic_ids) is (manifest.student == "semantic_ids")
         and (manifest.vectors is not None) is reads_vectors
-        and manifest.inputs == (("slots", "vectors") if reads_vectors else ("slots",))
+        and manifest.inputs == inputs_of(manifest.student, manifest.network)
+        and (manifest.llm_size > 0) is (manifest.network == "gain")
+        and not (manifest.split and manifest.network == "gain")
     )
 
 

@@ -1,21 +1,19 @@
 """The predictor: raw records in, probabilities out; the server, batch scoring and the evaluation all use this one."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-import onnxruntime
 import pyarrow as pa
 
 from elec.errors import ElecError, InputError
 from elec.features import FeatureEncoder
-from elec.features.raw import raw_table
-from elec.features.vectors import dense
 from elec.serving.bundle import Bundle
 from elec.serving.golden import Golden
 from elec.serving.manifest import Manifest
+from elec.serving.network import DEFAULT_SETTINGS, Network
 from elec.serving.semantic_ids import SemanticIds
-from elec.spec.dataset import Entity
+from elec.spec.serving import ServingSpec
 
 #: Rows a run of the network, which bounds the memory of its activations.
 _ROWS = 8192
@@ -47,12 +45,8 @@ class Features(Vectors, Protocol):
     def items(self, keys: Sequence[object]) -> pa.Table:
         """The items' raw values, their keys included, a row a key in the given order; null for what is unknown."""
 
-
-class Candidates(NamedTuple):
-    """The records of a user with each of some items, and their text vectors for a student that reads them."""
-
-    records: pa.Table
-    vectors_N2V: np.ndarray | None
+    def user_and_items(self, key: object, items: Sequence[object]) -> tuple[dict[str, Any], pa.Table]:
+        """What `user` and `items` give, asked for at once."""
 
 
 class Predictor:
@@ -60,51 +54,58 @@ class Predictor:
 
     Args:
         bundle: An opened bundle.
-        features: For `rank`, and for the text vectors of a student that reads them.
+        features: Where the text vectors of records are looked up, for a student that reads them.
         vectors: Where the text vectors of records come from instead, if not from `features`.
-        threads: Of one run of the network.
+        settings: Where the network runs, and on how many threads.
+
+    Attributes:
+        manifest: The bundle's.
+        network: In ONNX Runtime.
+        encoder: Of all fields, and of the semantic ids behind them.
+        semantic_ids: The items' ones, for a student that reads them.
 
     Raises:
-        InputError: If the bundle's parts do not fit each other.
+        InputError: If the bundle's parts do not fit each other, or there is no GPU where one is asked for.
     """
 
     def __init__(
-        self, bundle: Bundle, features: Features | None = None, *, vectors: Vectors | None = None, threads: int = 1
+        self,
+        bundle: Bundle,
+        features: Features | None = None,
+        *,
+        vectors: Vectors | None = None,
+        settings: ServingSpec = DEFAULT_SETTINGS,
     ) -> None:
         self.manifest: Manifest = bundle.manifest
-        self._features = features
         self._vectors = vectors or features
-        self._encoder = FeatureEncoder.load(bundle.vocabulary)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(bundle.model), options, providers=["CPUExecutionProvider"])
-        encoded = [field.name for field in self._encoder.fields]
+        self.encoder = FeatureEncoder.load(bundle.vocabulary)
+        self.network = Network(bundle.folder, self.manifest, settings)
+        encoded = [field.name for field in self.encoder.fields]
         described = [*(field.name for field in self.manifest.fields), *self.manifest.semantic_ids]
-        if encoded != described or self._encoder.slots != self.manifest.slots:
+        if encoded != described or self.encoder.slots != self.manifest.slots:
             raise InputError(
                 f"{bundle.uri}: its vocabulary is of the fields {encoded}, its manifest of {described}; it is refused"
             )
-        read = tuple(put.name for put in self._session.get_inputs())
-        if read != self.manifest.inputs:
-            raise InputError(f"{bundle.uri}: its network reads {read}, its manifest says {self.manifest.inputs}; it is refused")
-        self._semantic_ids = None
+        self.semantic_ids: SemanticIds | None = None
         if self.manifest.semantic_ids:
-            self._semantic_ids = SemanticIds(bundle.semantic_ids, self.manifest.item, self.manifest.semantic_ids)
-        self._golden = Golden.load(bundle.golden, self.manifest.fields, self.manifest.vector_size)
+            self.semantic_ids = SemanticIds(bundle.semantic_ids, self.manifest.item, self.manifest.semantic_ids)
+        self._golden = Golden.load(bundle.golden, self.manifest.fields, self.manifest.vector_size, self.manifest.llm_size)
 
-    def score(self, table: pa.Table | pa.RecordBatch, vectors_N2V: np.ndarray | None = None) -> np.ndarray:
+    def score(
+        self, table: pa.Table | pa.RecordBatch, vectors_N2V: np.ndarray | None = None, llm_NL: np.ndarray | None = None
+    ) -> np.ndarray:
         """Scores records.
 
         Args:
             table: N rows with a raw column for every field; null is a missing value. Other columns are not looked at.
             vectors_N2V: The text vectors of the rows, float32, for a student that reads them; looked up when left out.
+            llm_NL: The M-LLM's representations of the rows, float32, for a gain network.
 
         Returns:
             float32 [N], probabilities of a click.
 
         Raises:
-            InputError: If a field's column is missing or cannot be read as the field's kind.
+            InputError: If a field's column is missing or cannot be read as the field's kind, or representations are missing.
             FeatureLookupError: If there is nowhere to look the vectors up.
         """
         scores = np.empty(table.num_rows, dtype=np.float32)
@@ -113,18 +114,17 @@ class Predictor:
             vectors_P2V = None
             if self.manifest.vectors is not None:
                 vectors_P2V = self.look_up(part) if vectors_N2V is None else vectors_N2V[start : start + _ROWS]
-            scores[start : start + _ROWS] = self.run(self.encode(part), vectors_P2V)
+            llm_PL = None if llm_NL is None else llm_NL[start : start + _ROWS]
+            scores[start : start + _ROWS] = self.run(self.encode(part), vectors_P2V, llm_PL)
         return scores
 
-    def run(self, slots_NS: np.ndarray, vectors_N2V: np.ndarray | None = None) -> np.ndarray:
-        """Runs the network on encoded rows, int64 [N, S], and on their vectors where it reads them; gives float32 [N]."""
-        given = {"slots": slots_NS} if vectors_N2V is None else {"slots": slots_NS, "vectors": vectors_N2V}
-        scores: np.ndarray = self._session.run(["score"], given)[0]
-        return scores
+    def run(self, slots_NS: np.ndarray, vectors_N2V: np.ndarray | None = None, llm_NL: np.ndarray | None = None) -> np.ndarray:
+        """Runs the network on encoded rows, int64 [N, S], and on what else it reads of them; gives float32 [N]."""
+        return self.network.run(slots_NS, vectors_N2V, llm_NL)
 
     def encode(self, table: pa.Table | pa.RecordBatch) -> np.ndarray:
         """The ids of raw records, int64 [N, S]."""
-        return self._encoder.encode(table if self._semantic_ids is None else self._semantic_ids.add(table))
+        return self.encoder.encode(table if self.semantic_ids is None else self.semantic_ids.add(table))
 
     def look_up(self, table: pa.Table | pa.RecordBatch) -> np.ndarray:
         """The text vectors of the users and items of records, float32 [N, 2, V].
@@ -145,55 +145,6 @@ class Predictor:
             keys.append(table.column(name))
         return self._vectors.vectors(*keys)
 
-    def rank(self, user: str, items: Sequence[str], context: Mapping[str, Any] | None = None) -> list[tuple[str, float]]:
-        """Orders items for a user, the most likely click first; equal scores keep the given order.
-
-        Args:
-            user: The user's key; one that is not known is scored as such.
-            items: The items' keys.
-            context: Values of context fields; one that is left out is missing.
-
-        Raises:
-            FeatureLookupError: If there is no feature store, or it cannot be asked.
-            InputError: If the context has something that is no context field, or a value that cannot be read.
-        """
-        scores = self.score(*self.candidates(user, items, context or {}))
-        order = np.argsort(-scores, kind="stable")
-        return [(items[index], float(scores[index])) for index in order]
-
-    def candidates(self, user: str, items: Sequence[str], context: Mapping[str, Any]) -> Candidates:
-        """The raw records of a user with each of some items, in the order of the items, and their text vectors."""
-        fields = [field for field in self.manifest.fields if field.of is Entity.CONTEXT]
-        unknown = sorted(set(context) - {field.name for field in fields})
-        if unknown:
-            known = ", ".join(field.name for field in fields) or "this model has none"
-            raise InputError(f"context field '{unknown[0]}' is not known; context fields: {known}")
-        if self._features is None:
-            raise FeatureLookupError(
-                "ranking looks features up in Feast, and this server was started without it; start it with --feast FOLDER"
-            )
-        described = self._features.items(items)
-        of_user = self._features.user(user)
-        once = {**of_user, **context}
-        columns: dict[str, pa.Array | pa.ChunkedArray] = {}
-        for field in self.manifest.fields:
-            if field.of is Entity.ITEM:
-                columns[field.name] = described.column(field.name)
-            else:
-                value = raw_table([field], {field.name: [once.get(field.name)]}).column(0).combine_chunks()
-                columns[field.name] = value.take(pa.nulls(len(items), pa.int64()).fill_null(0))
-        return Candidates(pa.table(columns), self._vectors_of(of_user, described))
-
     def warm_up(self) -> None:
         """Runs everything once, so that the first request is as fast as the next."""
-        self.score(self._golden.records, self._golden.vectors)
-
-    def _vectors_of(self, user: Mapping[str, Any], items: pa.Table) -> np.ndarray | None:
-        """The text vectors in the answers of the feature store."""
-        views = self.manifest.vectors
-        if views is None:
-            return None
-        vectors_N2V = np.empty((items.num_rows, 2, views.size), dtype=np.float32)
-        vectors_N2V[:, 0] = dense(pa.array([user[views.name(Entity.USER)]], pa.list_(pa.float32())), views.size)
-        vectors_N2V[:, 1] = dense(items.column(views.name(Entity.ITEM)), views.size)
-        return vectors_N2V
+        self.score(self._golden.records, self._golden.vectors, self._golden.llm)

@@ -1,9 +1,11 @@
-"""The Open Inference Protocol (V2), JSON form: one named tensor for every raw field in, one tensor of scores out.
+"""The Open Inference Protocol (V2): one named tensor for every raw field in, one tensor of scores out.
 
 https://github.com/kserve/open-inference-protocol. A categorical field is `BYTES` or a whole number, a numeric field any
 number, a multi-valued field `BYTES`: each element is text with the field's separator, or a list of texts. A null is a missing
 value, which the network knows how to score. A model that reads text vectors takes one more, optional tensor, `vectors`
-[N, 2, V]: the user's and the item's, zeros for unknown. Without it the server looks them up in Feast, by user and item.
+[N, 2, V]: the user's and the item's, zeros for unknown. Without it the server looks them up in Feast, by user and item. A
+gain network needs the tensor `llm` [N, L] too, the M-LLM's representation of each record.
+Any tensor may come, and the scores may go, in binary form: see `protocol_binary`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from elec.errors import InputError
 from elec.serving.manifest import Manifest
+from elec.serving.protocol_binary import Tail, write_column
+from elec.serving.protocol_errors import RequestError
+from elec.serving.protocol_tensors import ACCEPTED, read_field, read_floats
 from elec.spec.dataset import FieldSpec, Kind
 
 #: The name of the model in every path.
@@ -22,33 +27,21 @@ MODEL_NAME = "elec"
 OUTPUT = "score"
 #: The optional input of a model that reads text vectors.
 VECTORS = "vectors"
-
-_INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
-_FLOATS = frozenset({"FP16", "FP32", "FP64"})
-_TEXT = frozenset({"BYTES"})
-
-#: The datatypes that a field may come in; the first is the one that the metadata names.
-_ACCEPTED: Mapping[Kind, tuple[str, frozenset[str]]] = {
-    Kind.CATEGORICAL: ("BYTES", _TEXT | _INTEGERS),
-    Kind.NUMERIC: ("FP64", _FLOATS | _INTEGERS),
-    Kind.MULTIVALUED: ("BYTES", _TEXT),
-}
+#: The input of a gain network.
+LLM = "llm"
+#: Behind the JSON of a request without binary tensors.
+NOTHING = Tail(memoryview(b""))
 
 
-class RequestError(InputError):
-    """What a client sent is wrong.
+class Records(NamedTuple):
+    """The rows of a request, and what was sent of text vectors and of the M-LLM's representations, both float32."""
 
-    Args:
-        message: One sentence.
-        status: Of the HTTP answer.
-    """
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
+    table: pa.Table
+    vectors_N2V: np.ndarray | None = None
+    llm_NL: np.ndarray | None = None
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
+def parse_json(body: bytes | memoryview) -> dict[str, Any]:
     """The JSON object of a request.
 
     Raises:
@@ -63,14 +56,14 @@ def parse_json(body: bytes) -> dict[str, Any]:
     return content
 
 
-class Records(NamedTuple):
-    """The rows of a request, and their text vectors, float32 [N, 2, V], if they were sent."""
-
-    table: pa.Table
-    vectors_N2V: np.ndarray | None
-
-
-def parse_infer(content: Mapping[str, Any], fields: Sequence[FieldSpec], most_rows: int, vector_size: int = 0) -> Records:
+def parse_infer(
+    content: Mapping[str, Any],
+    fields: Sequence[FieldSpec],
+    most_rows: int,
+    vector_size: int = 0,
+    llm_size: int = 0,
+    tail: Tail = NOTHING,
+) -> Records:
     """Reads the tensors of an inference request.
 
     Args:
@@ -78,9 +71,11 @@ def parse_infer(content: Mapping[str, Any], fields: Sequence[FieldSpec], most_ro
         fields: What a record has.
         most_rows: A request may have.
         vector_size: V, of the text vectors that may be sent too; 0 for none.
+        llm_size: L, of the M-LLM's representations that have to be sent too; 0 for none.
+        tail: The bytes behind the JSON, for tensors in binary form.
 
     Returns:
-        A table of N rows with a column for every field, and the text vectors if they were sent.
+        A table of N rows with a column for every field, and what else was sent.
 
     Raises:
         RequestError: If a tensor is missing, unknown, of the wrong datatype or length, or there are too many rows.
@@ -88,145 +83,156 @@ def parse_infer(content: Mapping[str, Any], fields: Sequence[FieldSpec], most_ro
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or not inputs:
         raise RequestError("the request has no 'inputs'; send a list with a tensor for every field")
-    _check_outputs(content.get("outputs"))
+    _check_optional(content)
     known = {field.name: field for field in fields}
+    sizes = {name: size for name, size in ((VECTORS, (2, vector_size)), (LLM, (llm_size,))) if size[-1]}
     columns: dict[str, pa.Array] = {}
-    vectors_N2V = None
+    numbers: dict[str, np.ndarray] = {}
     for tensor in inputs:
         name = tensor.get("name") if isinstance(tensor, dict) else None
         if not isinstance(name, str):
             raise RequestError("an element of 'inputs' has no 'name'; each is {name, datatype, shape, data}")
-        of_vectors = bool(vector_size) and name == VECTORS
-        if name not in known and not of_vectors:
+        if name not in known and name not in sizes:
             raise RequestError(f"input '{name}' is not a field of this model; its fields are: {', '.join(known)}")
-        if name in columns or (of_vectors and vectors_N2V is not None):
-            raise RequestError(f"input '{name}' is there twice; send each field once")
-        if of_vectors:
-            vectors_N2V = _vectors(tensor, vector_size, most_rows)
-            continue
-        columns[name] = _column(tensor, known[name], most_rows)
+        if name in columns or name in numbers:
+            raise RequestError(f"input '{name}' is there twice; send each field once", status=422)
+        if name in sizes:
+            numbers[name] = read_floats(tensor, sizes[name], most_rows, tail)
+        else:
+            columns[name] = read_field(tensor, known[name], most_rows, tail)
     missing = [name for name in known if name not in columns]
     if missing:
-        raise RequestError(f"input '{missing[0]}' is missing; send a tensor for it, with null where the value is unknown")
-    lengths = {name: len(column) for name, column in columns.items()}
-    if vectors_N2V is not None:
-        lengths[VECTORS] = len(vectors_N2V)
+        raise RequestError(
+            f"input '{missing[0]}' is missing; send a tensor for it, with null where the value is unknown", status=422
+        )
+    if llm_size and LLM not in numbers:
+        raise RequestError(f"input '{LLM}' is missing; a gain network reads the M-LLM's representation of each record", 422)
+    tail.end()
+    lengths = {name: len(column) for name, column in (columns | numbers).items()}
     if len(set(lengths.values())) > 1:
-        raise RequestError(f"the inputs differ in length ({lengths}); send one value a row in each")
-    return Records(pa.table({name: columns[name] for name in known}), vectors_N2V)
+        raise RequestError(f"the inputs differ in length ({lengths}); send one value a row in each", status=422)
+    return Records(pa.table({name: columns[name] for name in known}), numbers.get(VECTORS), numbers.get(LLM))
 
 
-def infer_response(content: Mapping[str, Any], scores: np.ndarray, bundle_id: str) -> bytes:
+def infer_response(content: Mapping[str, Any], scores_N: np.ndarray, bundle_id: str) -> tuple[bytes, int | None]:
     """The answer to an inference request.
 
     Args:
         content: The request.
-        scores: float32 [N].
+        scores_N: float32.
         bundle_id: The version that answers.
+
+    Returns:
+        The body, and how long its JSON is if the scores are behind it in binary form.
     """
     answer: dict[str, Any] = {"model_name": MODEL_NAME, "model_version": bundle_id}
-    if isinstance(content.get("id"), str):
+    if "id" in content:
         answer["id"] = content["id"]
-    answer["outputs"] = [{"name": OUTPUT, "datatype": "FP32", "shape": [len(scores)], "data": scores}]
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    output: dict[str, Any] = {"name": OUTPUT, "datatype": "FP32", "shape": [len(scores_N)]}
+    answer["outputs"] = [output]
+    if not _wants_binary(content):
+        output["data"] = scores_N
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), None
+    behind = scores_N.astype("<f4").tobytes()
+    output["parameters"] = {"binary_data_size": len(behind)}
+    header = orjson.dumps(answer)
+    return header + behind, len(header)
 
 
-def infer_request(table: pa.Table, fields: Sequence[FieldSpec], vectors_N2V: np.ndarray | None = None) -> dict[str, Any]:
-    """An inference request for the rows of a table, as a client sends it; with their text vectors if there are any."""
+def infer_request(
+    table: pa.Table,
+    fields: Sequence[FieldSpec],
+    vectors_N2V: np.ndarray | None = None,
+    llm_NL: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """An inference request for the rows of a table, as a client sends it; with what else the model reads of them."""
     inputs = [
         {
             "name": field.name,
-            "datatype": _ACCEPTED[field.kind][0],
+            "datatype": ACCEPTED[field.kind][0],
             "shape": [table.num_rows],
             "data": table.column(field.name).to_pylist(),
         }
         for field in fields
     ]
-    if vectors_N2V is not None:
-        flat = vectors_N2V.reshape(-1).tolist()
-        inputs.append({"name": VECTORS, "datatype": "FP32", "shape": list(vectors_N2V.shape), "data": flat})
+    for name, values in _numbers(vectors_N2V, llm_NL):
+        flat = values.reshape(-1).tolist()
+        inputs.append({"name": name, "datatype": "FP32", "shape": list(values.shape), "data": flat})
     return {"inputs": inputs}
 
 
-def model_metadata(manifest: Manifest) -> dict[str, Any]:
-    """What the model takes and gives."""
+def infer_request_binary(
+    table: pa.Table,
+    fields: Sequence[FieldSpec],
+    vectors_N2V: np.ndarray | None = None,
+    llm_NL: np.ndarray | None = None,
+) -> tuple[bytes, int]:
+    """The same request in binary form, which asks for scores in binary form; its body, and how long the JSON in it is."""
+    inputs: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+
+    def add(name: str, datatype: str, shape: Sequence[int], content: bytes) -> None:
+        parts.append(content)
+        described = {"name": name, "datatype": datatype, "shape": list(shape)}
+        inputs.append(described | {"parameters": {"binary_data_size": len(content)}})
+
+    for field in fields:
+        column, datatype = table.column(field.name), ACCEPTED[field.kind][0]
+        if field.kind is Kind.MULTIVALUED:
+            column = pc.binary_join(column, field.separator)
+        add(field.name, datatype, [table.num_rows], write_column(column, datatype))
+    for name, values in _numbers(vectors_N2V, llm_NL):
+        add(name, "FP32", values.shape, values.astype("<f4").tobytes())
+    header = orjson.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}})
+    return header + b"".join(parts), len(header)
+
+
+def model_metadata(manifest: Manifest, versions: Sequence[str] = ()) -> dict[str, Any]:
+    """What the model takes and gives.
+
+    Args:
+        manifest: Of the bundle.
+        versions: That can be asked for; the bundle's own when left out.
+    """
     inputs: list[dict[str, Any]] = [
-        {"name": field.name, "datatype": _ACCEPTED[field.kind][0], "shape": [-1]} for field in manifest.fields
+        {"name": field.name, "datatype": ACCEPTED[field.kind][0], "shape": [-1]} for field in manifest.fields
     ]
     if manifest.vectors is not None:
         shape = [-1, 2, manifest.vectors.size]
         inputs.append({"name": VECTORS, "datatype": "FP32", "shape": shape, "parameters": {"optional": True}})
+    if manifest.llm_size:
+        inputs.append({"name": LLM, "datatype": "FP32", "shape": [-1, manifest.llm_size]})
     return {
         "name": MODEL_NAME,
-        "versions": [manifest.bundle_id],
+        "versions": list(versions) or [manifest.bundle_id],
         "platform": "onnx_onnxruntime",
         "inputs": inputs,
         "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1]}],
     }
 
 
-def _check_outputs(outputs: Any) -> None:
-    if outputs is None:
+def _numbers(vectors_N2V: np.ndarray | None, llm_NL: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
+    return [(name, values) for name, values in ((VECTORS, vectors_N2V), (LLM, llm_NL)) if values is not None]
+
+
+def _check_optional(content: Mapping[str, Any]) -> None:
+    """What a request may have beside its inputs."""
+    if not isinstance(content.get("id", ""), str):
+        raise RequestError(f"'id' is {content['id']!r}; send text, or leave it out")
+    if not isinstance(content.get("parameters", {}), dict):
+        raise RequestError("'parameters' is not an object; send {name: value}, or leave it out")
+    if "outputs" not in content:
         return
-    names = (
-        [output.get("name") if isinstance(output, dict) else output for output in outputs] if isinstance(outputs, list) else []
-    )
+    outputs = content["outputs"]
+    names = [put.get("name") if isinstance(put, dict) else put for put in outputs] if isinstance(outputs, list) else []
     if names != [OUTPUT]:
         raise RequestError(f"'outputs' asks for {names}, and the model gives '{OUTPUT}'; ask for that, or leave 'outputs' out")
+    if not isinstance(outputs[0], dict) or not isinstance(outputs[0].get("parameters", {}), dict):
+        raise RequestError(f"'outputs' is no list of objects; send [{{name: {OUTPUT}}}], or leave it out")
 
 
-def _column(tensor: Mapping[str, Any], field: FieldSpec, most_rows: int) -> pa.Array:
-    name, data, datatype, shape = field.name, tensor.get("data"), tensor.get("datatype"), tensor.get("shape")
-    accepted = _ACCEPTED[field.kind][1]
-    if datatype not in accepted:
-        raise RequestError(f"input '{name}' has the datatype {datatype!r}; for a {field.kind} field send {_listed(accepted)}")
-    if not isinstance(data, list):
-        raise RequestError(f"input '{name}' has no list 'data'; send one value a row")
-    if shape not in ([len(data)], [len(data), 1]):
-        raise RequestError(f"input '{name}' has {len(data)} values and the shape {shape!r}; send the shape [{len(data)}]")
-    if len(data) > most_rows:
-        raise RequestError(f"the request has {len(data):,} rows; send at most {most_rows:,} at once", status=422)
-    try:
-        column = pa.array(data)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        raise RequestError(f"input '{name}' mixes types, or has a number that is too large; send {datatype} or null") from None
-    if not _is(column.type, datatype):
-        raise RequestError(f"input '{name}' says {datatype}, but its data are {column.type}; send {datatype} or null")
-    return column
-
-
-def _vectors(tensor: Mapping[str, Any], size: int, most_rows: int) -> np.ndarray:
-    """The tensor of text vectors, float32 [N, 2, V]; its data is flat or nested."""
-    data, datatype, shape = tensor.get("data"), tensor.get("datatype"), tensor.get("shape")
-    if datatype not in _FLOATS:
-        raise RequestError(f"input '{VECTORS}' has the datatype {datatype!r}; send {_listed(_FLOATS)}")
-    rows = shape[0] if isinstance(shape, list) and len(shape) == 3 else None
-    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 0 or shape != [rows, 2, size]:
-        raise RequestError(f"input '{VECTORS}' has the shape {shape!r}; send [rows, 2, {size}], the user's vector first")
-    if rows > most_rows:
-        raise RequestError(f"the request has {rows:,} rows; send at most {most_rows:,} at once", status=422)
-    try:
-        values = np.asarray(data)
-        if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-            raise ValueError("not numbers")
-        return values.astype(np.float32).reshape(rows, 2, size)
-    except ValueError:
-        raise RequestError(
-            f"input '{VECTORS}' has not {rows * 2 * size:,} numbers; send zeros for a vector that is not known"
-        ) from None
-
-
-def _is(kind: pa.DataType, datatype: str) -> bool:
-    if pa.types.is_null(kind):
-        return True
-    if datatype in _INTEGERS:
-        return bool(pa.types.is_integer(kind))
-    if datatype in _FLOATS:
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-    element = kind.value_type if pa.types.is_list(kind) else kind
-    return bool(pa.types.is_string(element) or (pa.types.is_list(kind) and pa.types.is_null(element)))
-
-
-def _listed(datatypes: frozenset[str]) -> str:
-    *most, last = sorted(datatypes)
-    return f"{', '.join(most)} or {last}" if most else last
+def _wants_binary(content: Mapping[str, Any]) -> bool:
+    wanted = content.get("parameters", {}).get("binary_data_output", False)
+    if "outputs" in content:
+        wanted = content["outputs"][0].get("parameters", {}).get("binary_data", wanted)
+    return wanted is True

@@ -1,4 +1,8 @@
-"""The semantic ids of the items: a table in the bundle, so that codes and the weights that learned them are one thing."""
+"""The semantic ids of the items: a table in the bundle, so that codes and the weights that learned them are one thing.
+
+It is a file of `elec.features.lookup` with the item's keys as its values and a column of codes for every semantic id. Bundles
+of the first two schema versions have a Parquet table instead, which is read into memory.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,17 +12,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elec.errors import InputError
+from elec.features.lookup import Lookup, one_array
 from elec.features.raw import raw_column
 from elec.spec.dataset import Entity, FieldSpec
-
-_ROWS = 65_536
 
 
 class SemanticIds:
     """Adds an item's semantic ids to its records.
 
     Args:
-        path: Parquet: the item's key, and a column of text for every semantic id.
+        path: The table: `.arrow`, which is mapped into memory, or `.parquet`.
         item: The item's key.
         names: The semantic ids.
 
@@ -28,15 +31,14 @@ class SemanticIds:
 
     def __init__(self, path: Path, item: str, names: Sequence[str]) -> None:
         self._item = FieldSpec(name=item, of=Entity.ITEM)
-        try:
-            # Few distinct codes for many items: as a dictionary a code takes four bytes.
-            table = pq.read_table(path, columns=[item, *names], read_dictionary=list(names))
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]}); publish the bundle anew") from None
-        if table.column_names != [item, *names]:
-            raise InputError(f"{path}: has not the columns {item}, {', '.join(names)}; publish the bundle anew")
-        self._keys: pa.Array = pc.cast(table.column(item), pa.string()).combine_chunks()
-        self._codes = {name: table.column(name) for name in names}
+        if path.suffix == ".parquet":
+            self._lookup, self._codes = _read_parquet(path, item, names)
+            return
+        self._lookup, codes = Lookup.open(path)
+        if codes.schema.names != list(names):
+            held = ", ".join(codes.schema.names) or "none"
+            raise InputError(f"{path}: its codes are {held}, not {', '.join(names)}; publish the bundle anew")
+        self._codes = {name: codes.column(name) for name in names}
 
     def add(self, table: pa.Table | pa.RecordBatch) -> pa.Table:
         """The records with a column for every semantic id; null for an item that the table does not have.
@@ -46,7 +48,8 @@ class SemanticIds:
         """
         if self._item.name not in table.schema.names:
             raise InputError(f"field '{self._item.name}': the column is missing; send it, with null where the value is unknown")
-        row_N = pc.index_in(raw_column(self._item, table.column(self._item.name)), value_set=self._keys)
+        position_N = self._lookup.positions(raw_column(self._item, table.column(self._item.name)))
+        row_N = pa.array(position_N, mask=position_N < 0)
         columns = {name: table.column(name) for name in table.schema.names if name not in self._codes}
         for name, codes in self._codes.items():
             columns[name] = pc.cast(codes.take(row_N), pa.string())
@@ -58,13 +61,22 @@ def write_semantic_ids(items: Path, target: Path, item: str, names: Sequence[str
 
     Args:
         items: `items.parquet` of the knowledge: the key, `code_1` ..., and more.
-        target: The Parquet file to write.
+        target: The file to write.
         item: The item's key.
         names: What the codes are called as fields.
     """
-    codes = [f"code_{level + 1}" for level in range(len(names))]
-    schema = pa.schema([(name, pa.string()) for name in (item, *names)])
-    with pq.ParquetFile(items) as source, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for batch in source.iter_batches(_ROWS, columns=[item, *codes]):
-            columns = [pc.cast(batch.column(name), pa.string()) for name in (item, *codes)]
-            writer.write_batch(pa.record_batch(columns, schema))
+    codes = {name: f"code_{level + 1}" for level, name in enumerate(names)}
+    table = pq.read_table(items, columns=[item, *codes.values()])
+    # Few distinct codes for many items: as a dictionary a code takes four bytes.
+    columns = {name: one_array(table.column(code)).dictionary_encode() for name, code in codes.items()}
+    Lookup(one_array(table.column(item))).save(target, columns)
+
+
+def _read_parquet(path: Path, item: str, names: Sequence[str]) -> tuple[Lookup, dict[str, pa.ChunkedArray]]:
+    try:
+        table = pq.read_table(path, columns=[item, *names], read_dictionary=list(names))
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]}); publish the bundle anew") from None
+    if table.column_names != [item, *names]:
+        raise InputError(f"{path}: has not the columns {item}, {', '.join(names)}; publish the bundle anew")
+    return Lookup(one_array(table.column(item))), {name: table.column(name) for name in names}

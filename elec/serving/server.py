@@ -1,134 +1,50 @@
-"""The server: Open Inference Protocol V2 and `/rank`, on FastAPI and uvicorn.
-
-Requests are read and answered as JSON bytes, and every bound is checked before any work is done. What a client gets wrong
-is answered with one sentence: `{"error": "..."}`.
-"""
+"""The server process: uvicorn on a socket of ours, from ready to drained."""
 
 import asyncio
-import logging
+import contextlib
+import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable
+from types import FrameType
 
-import orjson
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 
 from elec.errors import InputError
-from elec.features.store_config import OnlineStoreError
-from elec.serving.predictor import FeatureLookupError, Predictor
-from elec.serving.protocol import (
-    MODEL_NAME,
-    RequestError,
-    infer_response,
-    model_metadata,
-    parse_infer,
-    parse_json,
-)
-from elec.version import code_version
+from elec.serving.admission import Admission
+from elec.spec.serving import ServingSpec
 
-log = logging.getLogger("elec.serving")
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may cost.
-
-    Attributes:
-        body: Bytes.
-        rows: Rows of an inference request, or candidates of a ranking request.
-    """
-
-    body: int = 8 * 2**20
-    rows: int = 1000
-
-
-def create_app(predictor: Predictor, *, limits: Limits = Limits()) -> FastAPI:
-    """Makes the application.
-
-    Args:
-        predictor: Loaded, and warm.
-        limits: What a request may cost.
-    """
-    app = FastAPI(title="elec", version=code_version(), docs_url=None, redoc_url=None)
-    manifest = predictor.manifest
-    # Look-ups wait, and must not hold up the event loop; one thread, for threads do not share a store.
-    looking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look-up")
-
-    async def in_order(work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(looking, work, *arguments)
-
-    @app.get("/v2/health/live")
-    async def live() -> Response:
-        return _json({"live": True})
-
-    @app.get("/v2/health/ready")
-    async def ready() -> Response:
-        return _json({"ready": True})
-
-    @app.get("/v2")
-    async def server_metadata() -> Response:
-        return _json({"name": "elec", "version": code_version(), "extensions": []})
-
-    @app.get(f"/v2/models/{MODEL_NAME}")
-    async def metadata() -> Response:
-        return _json(model_metadata(manifest))
-
-    @app.get(f"/v2/models/{MODEL_NAME}/ready")
-    async def model_ready() -> Response:
-        return _json({"name": MODEL_NAME, "ready": True})
-
-    @app.post(f"/v2/models/{MODEL_NAME}/infer")
-    async def infer(request: Request) -> Response:
-        content = parse_json(await _body(request, limits.body))
-        records = parse_infer(content, manifest.fields, limits.rows, manifest.vector_size)
-        if manifest.vectors is not None and records.vectors_N2V is None:
-            scores = await in_order(predictor.score, records.table)
-        else:
-            scores = predictor.score(*records)
-        return Response(infer_response(content, scores, manifest.bundle_id), media_type="application/json")
-
-    @app.post("/rank")
-    async def rank(request: Request) -> Response:
-        content = parse_json(await _body(request, limits.body))
-        user, items, context = _parse_rank(content, limits.rows)
-        ranked = await in_order(predictor.rank, user, items, context)
-        scored = [{"item": item, "score": score} for item, score in ranked]
-        return _json({"bundle": manifest.bundle_id, "items": scored})
-
-    _answer_errors(app)
-    return app
+#: After SIGTERM new connections are still answered for this long at most: a balancer learns late that a server has gone.
+_LAME_DUCK = 1.0
+_SECONDS_BETWEEN_LOOKS = 0.02
 
 
 def serve(
-    predictor: Predictor,
+    app: FastAPI,
     listener: socket.socket,
-    *,
-    limits: Limits = Limits(),
+    settings: ServingSpec,
+    admission: Admission,
     ready: Callable[[], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, and lets requests in progress end.
 
     Args:
-        predictor: Loaded, and warm.
+        app: The application.
         listener: A bound socket.
-        limits: What a request may cost.
+        settings: The bounds.
+        admission: The application's, which learns when the end begins.
         ready: Called when requests are answered.
     """
     config = uvicorn.Config(
-        create_app(predictor, limits=limits),
-        log_level="warning",
+        app,
+        log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=10,
+        ws="none",
+        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
-    server = _Server(config, ready)
-    server.run(sockets=[listener])
+    _Server(config, settings.drain_seconds, admission, ready).run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -157,8 +73,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None] | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, drain_seconds: float, admission: Admission, ready: Callable[[], None] | None
+    ) -> None:
         super().__init__(config)
+        self._drain_seconds = drain_seconds
+        self._admission = admission
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -166,69 +86,19 @@ class _Server(uvicorn.Server):
         if self._ready is not None and not self.should_exit:
             self._ready()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Unlike uvicorn's own, it does not raise the signal again in the end: a server that was told to end, and has done
+        # so in order, has not failed. A second signal is impatience.
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._admission.draining = sig == signal.SIGTERM
 
-async def _body(request: Request, most: int) -> bytes:
-    """The request's body, as long as it is within the bound; a longer one is not read to its end."""
-    too_large = RequestError(f"the body is larger than {most:,} bytes; send fewer rows at once", status=413)
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise too_large
-    return bytes(body)
-
-
-def _parse_rank(content: Mapping[str, Any], most_items: int) -> tuple[str, list[str], dict[str, Any]]:
-    unknown = sorted(set(content) - {"user", "items", "context"})
-    if unknown:
-        raise RequestError(f"'{unknown[0]}' is not known here; send user, items and context")
-    items, context = content.get("items"), content.get("context")
-    if not isinstance(items, list):
-        raise RequestError("'items' is missing or no list; send the keys of the items to rank")
-    if len(items) > most_items:
-        raise RequestError(f"'items' has {len(items):,} candidates; send at most {most_items:,} at once", status=422)
-    if context is not None and not isinstance(context, dict):
-        raise RequestError("'context' is not an object; send {field: value}, or leave it out")
-    return _key("user", content.get("user")), [_key("items", item) for item in items], context or {}
-
-
-def _key(name: str, value: Any) -> str:
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise RequestError(f"'{name}' holds {value!r}, which is no key; send text or a whole number")
-
-
-def _answer_errors(app: FastAPI) -> None:
-    async def request_error(_: Request, error: Exception) -> Response:
-        return _json({"error": str(error)}, error.status if isinstance(error, RequestError) else 400)
-
-    async def lookup_error(_: Request, error: Exception) -> Response:
-        log.error("%s", error)
-        return _json({"error": str(error)}, 503)
-
-    async def http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return _json({"error": f"{request.method} {request.url.path}: {str(error.detail).lower()}"}, error.status_code)
-
-    async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _json({"error": "the server failed on this request; its log says why"}, 500)
-
-    handlers: list[tuple[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = [
-        (FeatureLookupError, lookup_error),
-        (OnlineStoreError, lookup_error),
-        (InputError, request_error),
-        (HTTPException, http_error),
-        (Exception, unexpected),
-    ]
-    for kind, handler in handlers:
-        app.add_exception_handler(kind, handler)
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status_code=status, media_type="application/json")
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._admission.draining:
+            # Each answer tells its client to connect elsewhere next time, so connections end with an answer and not in the
+            # middle of a request. Those that stay silent are closed then.
+            until = time.monotonic() + min(_LAME_DUCK, self._drain_seconds)
+            while self.server_state.connections and time.monotonic() < until and not self.force_exit:
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+        with contextlib.suppress(asyncio.CancelledError):
+            await super().shutdown(sockets)

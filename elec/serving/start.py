@@ -1,16 +1,37 @@
-"""From a bundle's URI to a predictor that is ready, and to a server."""
+"""From a bundle's URI to a predictor that is ready."""
 
-import contextlib
-import logging
-import socket
 import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+
+import pyarrow as pa
 
 from elec.errors import InputError
 from elec.serving.bundle import open_bundle
 from elec.serving.manifest import Manifest
 from elec.serving.predictor import Features, Predictor
-from elec.serving.server import serve
+
+
+def leave_pandas_out() -> None:
+    """Has pyarrow do without pandas in this process, which has no use for it.
+
+    pyarrow imports pandas, if it is installed, when it first makes an array: a quarter of a server's start, and 30 MB. For a
+    process that serves and does nothing else, before its first array; afterwards `to_pandas` is not to be had.
+    """
+    if "pandas" in sys.modules:
+        return
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is left out of a server")
 
 
 def load_predictor(bundle: str, feast_folder: str = "", *, cache: Path | None = None) -> Predictor:
@@ -80,27 +101,3 @@ def open_features(manifest: Manifest, feast_folder: str) -> Features:
         settings=manifest.feast,
         vectors=manifest.vectors,
     )
-
-
-def serve_bundle(bundle: str, listener: socket.socket, feast_folder: str = "") -> None:
-    """Serves a bundle until SIGTERM or SIGINT.
-
-    Args:
-        bundle: Its URI.
-        listener: A bound socket.
-        feast_folder: The Feast folder of a workspace; empty for none.
-
-    Raises:
-        InputError: If the bundle is refused, or the Feast folder does not have its feature service.
-    """
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    predictor = load_predictor(bundle, feast_folder)
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-
-    def ready() -> None:
-        print(f"{predictor.manifest.bundle_id} on http://{shown}:{port} (Ctrl-C stops it)", file=sys.stderr, flush=True)
-
-    # Ctrl-C is how a server is meant to end, once its requests are answered.
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(predictor, listener, ready=ready)

@@ -1,17 +1,32 @@
 """The spec: one YAML file that says what the data is, and how a run treats it."""
 
-from elec.spec.dataset import DatasetSpec, Entity, FieldSpec, Kind, Label, SideTable, Source, Split, Tables, Timestamp
+from elec.spec.dataset import (
+    Clicks,
+    DatasetSpec,
+    Entity,
+    FieldSpec,
+    Kind,
+    Label,
+    LookBack,
+    SideTable,
+    Source,
+    Split,
+    Tables,
+    Timestamp,
+)
 from elec.spec.load import Spec, cache_folder, load_spec, parse_spec, shipped_specs
 from elec.spec.rules import OPERATORS, Rule
 from elec.spec.run import RunSpec
 
 __all__ = [
     "OPERATORS",
+    "Clicks",
     "DatasetSpec",
     "Entity",
     "FieldSpec",
     "Kind",
     "Label",
+    "LookBack",
     "Rule",
     "RunSpec",
     "SideTable",

@@ -48,7 +48,8 @@ class Source(Frozen):
 
     Attributes:
         path: Where. `${NAME}` and `${NAME:-default}` come from the environment; a relative path starts at the spec's folder.
-        format: Left out, it follows from the file's name (`.csv`, `.tsv`, `.parquet`, `.jsonl`, each also `.gz`).
+        format: Left out, it follows from the file's name (`.csv`, `.tsv`, `.parquet`, `.jsonl`, text also `.csv.gz`,
+            `.csv.zst`, `.csv.bz2`).
         delimiter: Between columns of CSV or TSV; more than one character is allowed (`::`).
         header: Whether the first line names the columns.
         columns: Names for the columns, in order; with a header they replace it.
@@ -96,23 +97,53 @@ class SideTable(Source):
     unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
 
 
+class Clicks(Source):
+    """A log of clicks: an impression is a click if this log has its request id within a time.
+
+    Attributes:
+        request: The column of both logs that holds the request id.
+        key: Its name in the log of clicks, if that is another one.
+        timestamp: When the click happened; clicks later than `as_of` are invisible.
+        unit: The timestamp's unit.
+        within: The attribution window: `30m`, `12h`, `1d`; a later click does not count.
+        open: What happens to impressions whose attribution window is not over at `as_of`: `drop` them, for a click may still
+            come, or `keep` them with the label known by then. Counted in both cases.
+    """
+
+    request: str
+    key: str | None = None
+    timestamp: str
+    unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
+    within: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")] = "1d"
+    open: Literal["keep", "drop"] = "drop"
+
+    @property
+    def within_us(self) -> int:
+        """The attribution window in microseconds."""
+        return int(self.within[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[self.within[-1]] * 1_000_000
+
+
 class Label(Frozen):
     """What counts as a click.
 
     Attributes:
         column: A column of 0 and 1 (or false and true), or
-        rule: one comparison, `rating > 3`, that is true for a click.
+        rule: one comparison, `rating > 3`, that is true for a click, or
+        clicks: a log of clicks of its own.
         drop: Rows for which this comparison is true are left out, and counted.
     """
 
     column: str | None = None
     rule: str | None = None
+    clicks: Clicks | None = None
     drop: str | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.column is None) == (self.rule is None):
-            raise ValueError("give either `column` (a column of 0 and 1) or `rule` (such as 'rating > 3')")
+        if sum(way is not None for way in (self.column, self.rule, self.clicks)) != 1:
+            raise ValueError(
+                "give one of `column` (a column of 0 and 1), `rule` (such as 'rating > 3') and `clicks` (a log of clicks)"
+            )
         for text in (self.rule, self.drop):
             if text is not None:
                 Rule.parse(text)
@@ -186,6 +217,8 @@ class Split(Frozen):
         test: Share of rows.
         column: For `column`: the column of the log that holds `train`, `valid` or `test`.
         seed: For `random`.
+        negatives: Share of the train part's rows without a click that is kept, by a hash of the row. Probabilities stay those
+            of the full log: training corrects the networks' logits by its logarithm.
     """
 
     by: Literal["time", "random", "column"] = "time"
@@ -193,6 +226,7 @@ class Split(Frozen):
     test: Share = 0.1
     column: str | None = None
     seed: int = 0
+    negatives: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -201,6 +235,16 @@ class Split(Frozen):
         if self.by != "column" and not (self.valid > 0 and self.test > 0 and self.valid + self.test < 1):
             raise ValueError("`valid` and `test` have to be above 0 and leave rows to train on")
         return self
+
+
+class LookBack(Frozen):
+    """Which part of the log a run sees.
+
+    Attributes:
+        days: Rows that are not of the last so many days before `as_of` are left out, and counted; all are seen when left out.
+    """
+
+    days: int | None = Field(default=None, ge=1, le=36_500)
 
 
 class DatasetSpec(Frozen):
@@ -215,6 +259,7 @@ class DatasetSpec(Frozen):
         item: The item's key in the log; also a field of the model.
         fields: All other fields.
         tables: Users and items in files of their own.
+        window: Which part of the log a run sees.
         split: How rows become train, valid and test.
         duplicates: What happens to rows that are equal in every column: counted in both cases.
         max_bad_share: A larger share of quarantined rows blocks the run.
@@ -229,6 +274,7 @@ class DatasetSpec(Frozen):
     item: Name
     fields: tuple[FieldSpec, ...] = ()
     tables: Tables = Tables()
+    window: LookBack = LookBack()
     split: Split = Split()
     duplicates: Literal["keep", "drop"] = "keep"
     max_bad_share: Share = 0.05
@@ -251,7 +297,7 @@ class DatasetSpec(Frozen):
         if self.user.lower() == self.item.lower():
             raise ValueError("`user` and `item` name the same column")
         answer = self.label.column if self.label.rule is None else Rule.parse(self.label.rule).column
-        if answer in names:
+        if answer is not None and answer in names:
             raise ValueError(f"field '{answer}' is what the label is made of, so the model would read the answer; leave it out")
         for field in self.fields:
             if field.name in {self.user, self.item} and field.kind is not Kind.CATEGORICAL:

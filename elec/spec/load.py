@@ -127,7 +127,11 @@ def _with_absolute_paths(spec: Spec, origin: str, folder: Path) -> Spec:
         }
     )
     source = dataset.source.model_copy(update={"path": resolve(dataset.source.path)})
-    return spec.model_copy(update={"dataset": dataset.model_copy(update={"source": source, "tables": tables})})
+    clicks, label = dataset.label.clicks, dataset.label
+    if clicks is not None:
+        label = label.model_copy(update={"clicks": clicks.model_copy(update={"path": resolve(clicks.path)})})
+    changed = {"source": source, "tables": tables, "label": label}
+    return spec.model_copy(update={"dataset": dataset.model_copy(update=changed)})
 
 
 def _absolute(path: str, origin: str, folder: Path) -> str:

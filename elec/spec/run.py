@@ -53,13 +53,16 @@ class GateSpec(Frozen):
 
 
 class FeastSpec(Frozen):
-    """Feast's online store.
+    """Feast's online store, and the join of the training frame.
 
     Attributes:
+        join: `fast`: DuckDB joins the log with the files of Feast's views; `feast`: Feast's own `get_historical_features`,
+            which gives the same rows in several times as long.
         online_store: `sqlite` beside the run's workspace, or `redis`.
         redis: `host:port[,password=${NAME}]` for `redis`; a secret stays an environment variable until it is used.
     """
 
+    join: Literal["fast", "feast"] = "fast"
     online_store: Literal["sqlite", "redis"] = "sqlite"
     redis: str | None = None
 

@@ -1,4 +1,4 @@
-"""Step 8: the challenger goes into service, if it answers as it did in training; else the champion stays."""
+"""Step 8: the challenger goes into service, if it answers as in training and bears the traffic; else the champion stays."""
 
 import shutil
 from pathlib import Path
@@ -22,15 +22,20 @@ def deploy(job: str, *, bundle: str, window: str, model: str) -> str:
         The published bundle's URI.
 
     Raises:
-        BlockedError: If the smoke test fails; the champion goes on serving.
+        BlockedError: If the smoke test fails, or the canary; the champion goes on serving.
     """
+    from elec.deploy import CanaryRolledBackError
     from elec.deploy import deploy as put_in_service
 
     this = parse_job(job)
     with this.step("deploy") as record:
         _publish_reference(this, Path(bundle), Path(window))
         _keep_weights(this, Path(bundle), Path(model))
-        report = put_in_service(this.spec, Path(bundle), this.space, this.run_id)
+        try:
+            report = put_in_service(this.spec, Path(bundle), this.space, this.run_id)
+        except CanaryRolledBackError as error:
+            record.facts["canary"] = error.report.model_dump(mode="json")
+            raise
         record.facts.update(report.model_dump(mode="json"))
     return report.bundle
 

@@ -3,10 +3,14 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from elec import storage
 from elec.errors import InputError
 from elec.runs import RunFolder, Workspace
 from elec.spec import Spec
 from elec.steps.job import Job
+
+#: The refused rows in a run's folder; absent where there are none.
+QUARANTINE = "quarantine.parquet"
 
 
 def ingest(spec: str, workspace: str, run_id: str, as_of: str, *, ingested: str) -> str:
@@ -38,7 +42,10 @@ def ingest(spec: str, workspace: str, run_id: str, as_of: str, *, ingested: str)
             "dataset": job.spec.dataset.name,
         }
         job.folder.put("spec.json", job.spec.model_dump_json(indent=2).encode())
-        report = room.ingest(job.spec.dataset, Path(ingested), as_of=job.as_of)
+        kept = job.space.segments(job.spec.dataset.name)
+        # Refused rows stay with the run, whose folder outlives the artifacts: `elec data quarantine` shows them.
+        refused = storage.join(job.folder.uri, QUARANTINE)
+        report = room.ingest(job.spec.dataset, Path(ingested), as_of=job.as_of, kept=kept, quarantine=refused)
         record.facts["rows"] = {"read": report.rows_read, "quarantined": report.rows_quarantined, **report.split_rows}
         record.facts["label_rate"] = report.label_rate
         record.facts["quarantine"] = report.reasons

@@ -19,7 +19,7 @@ def calibrate(learner: Learner, rows: RowSource) -> float:
     predict the right number of clicks, although it was trained on the labels too.
 
     Args:
-        learner: With a trained network that has a prediction layer; changed.
+        learner: At its best epoch, with a network that has a prediction layer; changed.
         rows: The validation rows.
 
     Returns:
@@ -27,7 +27,10 @@ def calibrate(learner: Learner, rows: RowSource) -> float:
     """
     network = learner.network
     assert isinstance(network, GainNetwork | VanillaNetwork)
-    moved = shift(predict(network, learner.score, rows), float(rows.label_N.double().mean()))
+    # The epoch that was kept has scored these rows already, with these weights.
+    probability = learner.best_valid if learner.best_valid is not None else predict(network, learner.score, rows)
+    learner.best_valid = None
+    moved = shift(probability, float(rows.label_N.double().mean()))
     with torch.no_grad():
         network.prediction.bias.add_(moved)
     return moved

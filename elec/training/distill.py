@@ -4,10 +4,12 @@ The plain network is the honest rival: same fields, same seed, same first weight
 same early stopping as the student. What the two differ by is what the teacher gave.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -119,7 +121,8 @@ def distill(
     trainings = 3 if settings.mode == "two_stage" else 2
     with _written(folder) as written, Progress("distill", unit="samples") as progress:
         for name in run.student.train:
-            inputs = read_inputs(name, features, representations, knowledge, place, run.training.memory)
+            read = read_inputs(name, features, representations, knowledge, place, run.training.memory)
+            inputs = replace(read, correction=math.log(spec.dataset.split.negatives))
             rows = {split: len(found) for split, found in inputs.rows.items()}
             progress.total = trainings * settings.epochs * rows["train"] * len(run.student.train)
             pairs = None

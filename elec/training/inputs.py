@@ -30,6 +30,8 @@ class StudentInputs:
             teacher that knows only the labels.
         vector_size: Width V of the text vectors in the rows; 0 for a student that reads the fields alone.
         train_files: Where the train rows were read: the encoded fields and, if there are some, the text vectors.
+        correction: What has to be added to the logits for probabilities of the full log: the logarithm of the share of the
+            train rows without a click that are there.
     """
 
     fields: Sequence[EncodedField]
@@ -37,6 +39,7 @@ class StudentInputs:
     llm_size: int = 0
     vector_size: int = 0
     train_files: tuple[Path, Path | None] = (Path(), None)
+    correction: float = 0.0
 
 
 def read_inputs(

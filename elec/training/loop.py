@@ -44,7 +44,10 @@ class Learner:
         best_epoch: The one whose weights are kept.
         best_logloss: On the validation rows, at the best epoch.
         best: The weights of the best epoch.
+        best_valid: Its probabilities of the validation rows, float64; None where a resumed training did not see that epoch.
         choice: How its dense half was computed, once it is trained.
+        correction: What has to be added to its logits for probabilities of the full log, where train has a sample of the rows
+            without a click only.
     """
 
     network: nn.Module
@@ -53,11 +56,13 @@ class Learner:
     best_epoch: int = 0
     best_logloss: float = float("inf")
     best: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_valid: npt.NDArray[np.float64] | None = None
     choice: Choice | None = None
+    correction: float = 0.0
 
     def record(self, epoch: int, terms: Mapping[str, float], valid: RowSource, parallel: Parallel | None = None) -> None:
         """Evaluates on the validation rows after an epoch, and keeps the weights if they are the best so far."""
-        probability = predict(self.network, self.score, valid)
+        probability = corrected(predict(self.network, self.score, valid), self.correction)
         label = valid.label_N.cpu().numpy()
         found, area = logloss(label, probability), auc(label, probability)
         if parallel is not None:
@@ -65,12 +70,21 @@ class Learner:
             found, area = parallel.first([found, area])
         self.curve.append({"epoch": epoch, **terms, "valid_logloss": found, "valid_auc": area})
         if found < self.best_logloss:
-            self.best_logloss, self.best_epoch = found, epoch
+            self.best_logloss, self.best_epoch, self.best_valid = found, epoch, probability
             self.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
 
     def restore(self) -> None:
         """Goes back to the best weights."""
         self.network.load_state_dict(self.best)
+
+
+def corrected(probability_N: npt.NDArray[np.float64], correction: float) -> npt.NDArray[np.float64]:
+    """The probabilities of logits that a correction is added to."""
+    if correction == 0.0:
+        return probability_N
+    factor = np.exp(correction)
+    moved_N: npt.NDArray[np.float64] = factor * probability_N / (factor * probability_N + (1.0 - probability_N))
+    return moved_N
 
 
 @dataclass
@@ -142,7 +156,7 @@ class Training:
         self.optimiser.load_state_dict(snapshot.part("optimiser"))
         for name, learner in self.learners.items():
             learner.network.load_state_dict(snapshot.part(f"network.{name}"))
-            learner.best = snapshot.part(f"best.{name}")
+            learner.best, learner.best_valid = snapshot.part(f"best.{name}"), None
             device = next(learner.network.parameters()).device
             self.sums[name] = {term: value.to(device) for term, value in snapshot.part(f"sums.{name}").items()}
             kept = snapshot.values["learners"][name]

@@ -19,6 +19,7 @@ from elec.training.loop import Learner, Step, seeded, train
 from elec.training.losses import click_loss, joint_loss, teaching_loss
 from elec.training.parallel import gathered
 from elec.training.plain import optimiser_for
+from elec.training.sampled import as_trained, correct
 from elec.training.unlabelled import UnlabelledPairs
 
 _Terms = dict[str, dict[str, torch.Tensor]]
@@ -60,13 +61,16 @@ def train_pair(
             "vanilla": Learner(vanilla, lambda batch: vanilla(batch.slots_BS, batch.vectors_B2V)[0]),
             "gain": Learner(gain, lambda batch: gain(batch.slots_BS, llm_of(batch), batch.vectors_B2V)[0]),
         }
+        for learner in learners.values():
+            learner.correction = inputs.correction
         if run.distill.mode == "joint":
             _train(learners, _joint_step(siamese, run, pairs), siamese, "vanilla", inputs, run, progress, aid)
         else:
             _train({"gain": learners["gain"]}, _gain_step(gain), gain, "gain", inputs, run, progress, aid)
             gain.eval().requires_grad_(False)
             student = {"vanilla": learners["vanilla"]}
-            _train(student, _taught_step(gain, vanilla, run, pairs), vanilla, "vanilla", inputs, run, progress, aid)
+            with as_trained(learners["gain"], inputs.correction):
+                _train(student, _taught_step(gain, vanilla, run, pairs), vanilla, "vanilla", inputs, run, progress, aid)
     return learners
 
 
@@ -98,6 +102,8 @@ def _train(
         snapshots=aid.snapshots_of("-".join(learners)),
         parallel=aid.group,
     )
+    for learner in learners.values():
+        correct(learner)
     if run.distill.calibrate:
         for learner in learners.values():
             calibrate(learner, inputs.rows["valid"])

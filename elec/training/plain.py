@@ -13,6 +13,7 @@ from elec.training.loop import Learner, seeded, train
 from elec.training.losses import click_loss
 from elec.training.optimiser import Optimiser
 from elec.training.parallel import gathered
+from elec.training.sampled import correct
 
 
 def train_plain(inputs: StudentInputs, run: RunSpec, device: torch.device, progress: Progress, *, aid: Aid = ALONE) -> Learner:
@@ -37,7 +38,7 @@ def train_plain(inputs: StudentInputs, run: RunSpec, device: torch.device, progr
     with seeded(run.seed):
         network = vanilla_network(inputs.fields, run.model, inputs.vector_size).to(device)
         aid.begin("plain", network)
-        learner = Learner(network, lambda batch: network(batch.slots_BS, batch.vectors_B2V)[0])
+        learner = Learner(network, lambda batch: network(batch.slots_BS, batch.vectors_B2V)[0], correction=inputs.correction)
 
         def step(batch: Batch) -> tuple[torch.Tensor, dict[str, dict[str, torch.Tensor]]]:
             loss = click_loss(*gathered(network(batch.slots_BS, batch.vectors_B2V)[0], batch.label_B))
@@ -56,6 +57,7 @@ def train_plain(inputs: StudentInputs, run: RunSpec, device: torch.device, progr
             snapshots=aid.snapshots_of("plain"),
             parallel=aid.group,
         )
+        correct(learner)
         if run.distill.calibrate:
             calibrate(learner, inputs.rows["valid"])
     return learner

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,7 +20,7 @@ from torch import nn
 from elec.errors import InputError
 from elec.features import FeatureEncoder
 from elec.features.buckets import Buckets
-from elec.features.ids import FIRST_VALUE
+from elec.features.ids import FIRST_VALUE, OUT_OF_VOCABULARY
 from elec.features.vocabulary import Vocabulary
 from elec.models import Embedding
 from elec.spec.learning import ModelSpec
@@ -141,9 +140,8 @@ def matching_rows(old: FeatureEncoder, new: FeatureEncoder, refit: Sequence[str]
 def _ids_before(before: Vocabulary | Buckets, after: Vocabulary | Buckets) -> npt.NDArray[np.int64]:
     """The ids that a field's values had before; -1 for a value that was not there."""
     if isinstance(before, Vocabulary) and isinstance(after, Vocabulary):
-        position = pc.fill_null(pc.index_in(after.values, value_set=before.values), _NEW - FIRST_VALUE)
-        found: npt.NDArray[np.int64] = position.to_numpy(zero_copy_only=False).astype(np.int64) + FIRST_VALUE
-        return found
+        found = before.ids(after.values)
+        return np.where(found == OUT_OF_VOCABULARY, _NEW, found)
     if isinstance(before, Buckets) and isinstance(after, Buckets) and before.edges == after.edges:
         return np.arange(FIRST_VALUE, after.size, dtype=np.int64)
     return np.full(after.size - FIRST_VALUE, _NEW, dtype=np.int64)

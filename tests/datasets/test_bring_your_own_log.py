@@ -13,7 +13,19 @@ from typer.testing import CliRunner
 from elec.commands.data import app
 from elec.ingest import Ingested, ingest
 from elec.ingest.describe import describe
-from elec.spec import DatasetSpec, FieldSpec, Label, SideTable, Source, Split, Timestamp, load_spec, parse_spec
+from elec.spec import (
+    Clicks,
+    DatasetSpec,
+    FieldSpec,
+    Label,
+    LookBack,
+    SideTable,
+    Source,
+    Split,
+    Timestamp,
+    load_spec,
+    parse_spec,
+)
 from elec.spec.learning import StudentSpec
 from elec.spec.run import GateSpec
 
@@ -109,11 +121,13 @@ def test_every_key_is_in_the_table() -> None:
         "label": Label,
         "timestamp": Timestamp,
         "fields": FieldSpec,
+        "window": LookBack,
         "split": Split,
     }
     expected = {*DatasetSpec.model_fields, "run", "tables.users", "tables.items"}
     expected |= {f"{key}.{name}" for key, model in models.items() for name in model.model_fields}
     expected |= {f"tables.users.{name}" for name in SideTable.model_fields if name not in Source.model_fields}
+    expected |= {f"label.clicks.{name}" for name in Clicks.model_fields if name not in Source.model_fields}
     assert listed == expected
 
 

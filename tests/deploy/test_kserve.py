@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import kubernetes_validate
@@ -5,30 +6,36 @@ import pytest
 import yaml
 
 from elec.deploy.check import pod_specs, problems
-from elec.deploy.kserve import Manifest, manifests, to_yaml
+from elec.deploy.kserve import Manifest, Version, manifests, to_yaml
 from elec.errors import InputError
 from elec.spec import Spec
 from elec.version import image_tag
 from tests.serving.made import SPEC
 
-URI = "s3://elec/ws/registry/bundles/toy-20240501T000000-0123456789ab"
+BUNDLES = "s3://elec/ws/registry/bundles"
+STABLE = Version(f"{BUNDLES}/toy-20240501T000000-0123456789ab", "toy-20240501T000000-0123456789ab")
+CHALLENGER = Version(f"{BUNDLES}/toy-20240601T000000-ba9876543210", "toy-20240601T000000-ba9876543210", "newer", "green")
+FEAST = "s3://elec/ws/feast"
 
 
 def cluster_spec(**deploy: Any) -> Spec:
     content = SPEC.model_dump()
     content["run"]["feast"] = {"online_store": "redis", "redis": "redis:6379,password=${REDIS_PASSWORD}"}
+    content["run"]["serving"] |= deploy.pop("serving", {})
+    secrets = {"REDIS_PASSWORD": "redis/password"} | deploy.pop("secrets", {})
     content["run"]["deploy"] |= {"target": "kserve"} | deploy
     content["run"]["cluster"] |= {
         "registry": "images.example/team",
         "s3_secret": "s3",
         "s3_endpoint": "http://s3:9000",
-        "secrets": {"REDIS_PASSWORD": "redis/password"},
+        "secrets": secrets,
     }
     return Spec.model_validate(content)
 
 
 def rendered(**deploy: Any) -> list[Manifest]:
-    return manifests(cluster_spec(**deploy), URI, "toy-1", feast_folder="s3://elec/ws/feast")
+    """The account, the runtime and the service."""
+    return manifests(cluster_spec(**deploy), STABLE, feast_folder=FEAST)
 
 
 def test_the_gpu_variant() -> None:
@@ -40,7 +47,7 @@ def test_the_gpu_variant() -> None:
     assert predictor["tolerations"] == [{"key": "gpu-only", "operator": "Exists", "effect": "NoSchedule"}]
     resources = predictor["model"]["resources"]
     assert resources["limits"] == resources["requests"] == {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": 2}
-    assert predictor["model"]["storageUri"] == URI
+    assert predictor["model"]["storageUri"] == STABLE.uri
     assert predictor["model"]["runtime"] == runtime["metadata"]["name"]
     assert predictor["serviceAccountName"] == account["metadata"]["name"]
     assert account["secrets"] == [{"name": "s3"}]
@@ -80,13 +87,29 @@ def test_the_arguments_are_ones_that_the_server_takes() -> None:
     assert container["command"] == ["python", "-m", "elec.serving"]
     given = parser().parse_args(container["args"])
     assert (given.bundle, given.port, given.feast) == ("/mnt/models", 8080, "s3://elec/ws/feast")
-    assert container["ports"] == [{"containerPort": 8080, "protocol": "TCP"}]
+    assert given.settings == []
+    assert container["ports"] == [{"name": "http1", "containerPort": 8080, "protocol": "TCP"}]
+
+
+def test_settings_that_are_not_the_default_reach_the_server() -> None:
+    from elec.serving.__main__ import parser
+    from elec.serving.settings import read_settings
+
+    spec = cluster_spec(serving={"queue": 128, "split": False, "log_share": 0.25, "log_bytes": 2**31, "drain_seconds": 30})
+    _, runtime, service = manifests(spec, STABLE, feast_folder=FEAST)
+    given = parser().parse_args(runtime["spec"]["containers"][0]["args"])
+    assert read_settings(given.settings) == spec.run.serving
+    assert given.prediction_log == "/tmp/predictions"
+    (scratch,) = runtime["spec"]["volumes"]
+    assert scratch["emptyDir"]["sizeLimit"] == "3072Mi", "the log's 2 GiB are beside what else is there"
+    assert service["spec"]["predictor"]["terminationGracePeriodSeconds"] == 40, "requests in progress end before the pod does"
 
 
 def test_an_image_of_ones_own_and_the_code_of_an_older_bundle() -> None:
     _, runtime, _ = rendered(image="other/image:1")
     assert runtime["spec"]["containers"][0]["image"] == "other/image:1"
-    _, runtime, service = manifests(cluster_spec(), URI, "toy-1", feast_folder="s3://f", code_version="0.1.0+local")
+    older = replace(STABLE, code_version="0.1.0+local")
+    _, runtime, service = manifests(cluster_spec(), older, feast_folder="s3://f")
     assert runtime["spec"]["containers"][0]["image"] == "images.example/team/elec-serving:0.1.0-local"
     assert service["metadata"]["labels"]["app.kubernetes.io/version"] == "0.1.0-local"
 
@@ -100,9 +123,12 @@ def test_yaml_reads_back_and_holds_no_anchors() -> None:
 
 def test_what_a_cluster_cannot_reach_is_refused() -> None:
     with pytest.raises(InputError, match="a cluster cannot read this bundle"):
-        manifests(cluster_spec(), "/home/me/runs/registry/bundles/x", "toy-1", feast_folder="s3://f")
+        manifests(cluster_spec(), Version("/home/me/runs/registry/bundles/x", "toy-1"), feast_folder="s3://f")
     with pytest.raises(InputError, match="online_store is sqlite"):
-        manifests(SPEC, URI, "toy-1", feast_folder="s3://f")
+        manifests(SPEC, STABLE, feast_folder="s3://f")
+    serving = {"token": "ELEC_TOKEN"}
+    with pytest.raises(InputError, match=r"token is ELEC_TOKEN, which no pod has; add ELEC_TOKEN: SECRET/KEY"):
+        manifests(cluster_spec(serving=serving), STABLE, feast_folder="s3://f")
 
 
 @pytest.mark.parametrize("gpus", [0, 1])
@@ -116,6 +142,40 @@ def test_kubernetes_knows_every_field(gpus: int) -> None:
     pod["spec"]["containers"][0]["colour"] = "red"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(pod, "1.34", strict=True)
+
+
+def test_a_canary_stands_beside_the_champion() -> None:
+    spec = cluster_spec(scaling={"least": 3, "most": 9})
+    account, runtime, other, service = manifests(spec, STABLE, feast_folder=FEAST, canary=CHALLENGER, share=10)
+    assert problems([account, runtime, other, service]) == []
+    assert runtime["metadata"]["name"] != other["metadata"]["name"], "another image is another runtime: no pod restarts"
+    stable, (beside,) = service["spec"]["predictor"], service["spec"]["canary"]
+    assert "name" not in stable
+    assert stable == manifests(spec, STABLE, feast_folder=FEAST)[-1]["spec"]["predictor"], "the champion is left alone"
+    assert beside["trafficPercent"] == 10
+    challenger = beside["predictor"]
+    assert challenger["name"] == "green"
+    assert challenger["model"]["storageUri"] == CHALLENGER.uri
+    assert challenger["model"]["runtime"] == other["metadata"]["name"]
+    assert "maxReplicas" not in challenger
+    assert [one["labels"]["elec/version"] for one in (stable, challenger)] == [STABLE.bundle_id, CHALLENGER.bundle_id]
+    long = replace(STABLE, bundle_id=f"{'x' * 80}-20240501T000000-0123456789ab")
+    assert len(long.label) == 63
+    assert long.label.endswith("-20240501T000000-0123456789ab")
+    promoted = manifests(spec, CHALLENGER, feast_folder=FEAST)[-1]["spec"]["predictor"]
+    assert promoted == challenger | {"minReplicas": 3, "maxReplicas": 9}, "promotion changes no pod"
+
+
+def test_a_canary_in_knative_is_the_newest_revision() -> None:
+    challenger = replace(CHALLENGER, slot="")
+    *_, service = manifests(cluster_spec(mode="Knative"), STABLE, feast_folder=FEAST, canary=challenger, share=20)
+    assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
+    assert "canary" not in service["spec"]
+    predictor = service["spec"]["predictor"]
+    assert (predictor["canaryTrafficPercent"], predictor["model"]["storageUri"]) == (20, CHALLENGER.uri)
+    assert "terminationGracePeriodSeconds" not in predictor, "Knative does not take it"
+    *_, service = manifests(cluster_spec(mode="Knative"), challenger, feast_folder=FEAST)
+    assert "canaryTrafficPercent" not in service["spec"]["predictor"]
 
 
 def container(documents: list[Manifest]) -> dict[str, Any]:

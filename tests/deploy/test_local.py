@@ -12,6 +12,7 @@ import pytest
 
 from elec.deploy.local import LocalDeployment
 from elec.errors import BlockedError
+from elec.spec.serving import ServingSpec
 
 
 def alive(pid: int) -> bool:
@@ -83,7 +84,7 @@ def test_a_server_that_ignores_sigterm_is_killed(made: Path, monkeypatch: pytest
     stubborn.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(stubborn))
     monkeypatch.setattr("elec.deploy.local._SECONDS_TO_END", 0.5)
-    with LocalDeployment(str(made / "bundle")) as server:
+    with LocalDeployment(str(made / "bundle"), settings=ServingSpec(drain_seconds=0.1)) as server:
         pid = server.pid
     assert not alive(pid)
 

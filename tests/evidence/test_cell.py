@@ -25,6 +25,7 @@ def test_equal_trainings_share_a_cell() -> None:
     assert key("elec_label_only") == key("elec_label_only", changed(RUN, {"adapt.epochs": 3, "text.history": 4}))
     assert key("mllm") == key("mllm", changed(RUN, {"distill.learning_rate": 0.5, "model.dropout": 0.0}))
     assert key("elec") == key("elec", changed(RUN, {"student.codes": 16}))
+    assert key("elec") == key("elec", changed(RUN, {"gate.resamples": 200, "drift.sample": 200, "feast.online_store": "redis"}))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from elec.errors import InputError
 from elec.features import MISSING, OUT_OF_VOCABULARY, FeatureEncoder
 from elec.features.build import FeaturesReport, build_features
 from elec.features.online import OnlineFeatures
+from elec.features.vocabulary import Vocabulary
 from elec.spec import Entity, Spec
 
 SPEC = Spec(dataset=DATASET)
@@ -72,12 +73,29 @@ def test_a_user_has_one_index_in_all_splits(built: tuple[Path, FeaturesReport]) 
     assert report.users == 4
 
 
+def test_rows_without_a_user_are_all_of_one(tmp_path: Path) -> None:
+    ingested = write_ingested(tmp_path / "ingested")
+    file = ingested / "valid.parquet"
+    rows = pq.read_table(file)
+    keys = pa.array(["u1", None, "new", None, "u2"])
+    pq.write_table(rows.set_column(rows.column_names.index("user_id"), "user_id", keys), file)
+    report = build_features(SPEC, ingested, tmp_path / "features", feast_folder=tmp_path / "feast", as_of=moment(100))
+    found = pq.read_table(tmp_path / "features" / "encoded" / "valid.parquet")["user_index"].to_pylist()
+    # In the order of row_id, against which the file lies. Users are sorted: new, u1, u2, u3, u4, and whoever has no key.
+    assert found == [2, 5, 0, 5, 1]
+    assert report.users == 6
+
+
 def test_only_training_rows_teach_the_vocabulary(built: tuple[Path, FeaturesReport]) -> None:
     root, report = built
     # `watch` and Oslo are in valid and test only, and the text has no vocabulary at all.
-    assert pq.read_table(root / "features" / "vocabulary" / "device.parquet")["value"].to_pylist() == ["phone"]
-    assert "Oslo" not in pq.read_table(root / "features" / "vocabulary" / "city.parquet")["value"].to_pylist()
-    assert not (root / "features" / "vocabulary" / "title.parquet").exists()
+    encoder = FeatureEncoder.load(root / "features" / "vocabulary")
+    known = {
+        spec.name: code.values for spec, code in zip(encoder.specs, encoder.codes, strict=True) if isinstance(code, Vocabulary)
+    }
+    assert known["device"].to_pylist() == ["phone"]
+    assert "Oslo" not in known["city"].to_pylist()
+    assert "title" not in known
     assert report.out_of_vocabulary["train"]["device"] == 0
     assert report.out_of_vocabulary["valid"]["device"] == 1
     device = np.array(pq.read_table(root / "features" / "encoded" / "test.parquet")["slots"].to_pylist())[:, 7]

@@ -1,5 +1,6 @@
 """Raw values to ids: what training learns, what serving sends, and that both read it alike."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from elec.errors import InputError
 from elec.features import FIRST_VALUE, MISSING, OUT_OF_VOCABULARY, PADDING, FeatureEncoder
 from elec.features.raw import raw_column, raw_table
+from elec.features.vocabulary import Vocabulary
 from elec.spec import DatasetSpec, FieldSpec, Kind
 
 
@@ -253,13 +255,34 @@ def test_saved_and_loaded_encodes_the_same(tmp_path: Path, encoder: FeatureEncod
     )
     assert loaded.fields == encoder.fields
     assert (loaded.encode(table) == encoder.encode(table)).all()
-    assert pq.read_table(tmp_path / "vocabulary" / "tags.parquet").column_names == ["value"]
+    names = {"encoder.json", "item.arrow", "tags.arrow", "user.arrow"}
+    assert {path.name for path in (tmp_path / "vocabulary").iterdir()} == names
+
+
+def test_a_state_of_the_first_version_is_read(tmp_path: Path, encoder: FeatureEncoder) -> None:
+    encoder.save(tmp_path)
+    for field, code in zip(encoder.fields, encoder.codes, strict=True):
+        if isinstance(code, Vocabulary):
+            (tmp_path / f"{field.name}.arrow").unlink()
+            pq.write_table(pa.table({"value": code.values}), tmp_path / f"{field.name}.parquet")
+    file = tmp_path / "encoder.json"
+    file.write_bytes(orjson.dumps(orjson.loads(file.read_bytes()) | {"schema_version": 1}))
+    loaded = FeatureEncoder.load(tmp_path)
+    table = pa.Table.from_pylist([{"user": "2", "item": "b", "age": 2.5, "tags": ["b", "q"]}], SCHEMA)
+    assert loaded.fields == encoder.fields
+    assert (loaded.encode(table) == encoder.encode(table)).all()
+    # What is read from the old state is written as the new one.
+    loaded.save(tmp_path / "again")
+    encoder.save(tmp_path / "new")
+    for path in (tmp_path / "new").iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema_version": 99}, "schema_version is 99"),
+        ({"schema_version": 99}, "schema_version is 99, this code knows 1 and 2"),
+        ({"schema_version": [2]}, "schema_version is"),
         ({"fields": [{"name": "../../etc/passwd"}]}, "wrong"),
         ("{", "not valid JSON"),
         (None, "no such file"),
@@ -286,18 +309,23 @@ def test_a_field_name_that_leads_elsewhere_is_refused(tmp_path: Path, encoder: F
         FeatureEncoder.load(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["gone", "short", "no parquet"])
+@pytest.mark.parametrize("damage", ["gone", "short", "cut", "no Arrow file", "empty", "of another field"])
 def test_a_damaged_vocabulary_is_refused(tmp_path: Path, encoder: FeatureEncoder, damage: str) -> None:
     encoder.save(tmp_path)
-    file = tmp_path / "tags.parquet"
+    file = tmp_path / "tags.arrow"
     if damage == "gone":
         file.unlink()
     elif damage == "short":
-        pq.write_table(pq.read_table(file).slice(1), file)
+        Vocabulary(pa.array(["a", "b"])).save(file)
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "of another field":
+        shutil.copy(tmp_path / "item.arrow", file)
     else:
-        file.write_text("no parquet")
-    with pytest.raises(InputError, match=r"tags\.parquet"):
+        file.write_text("" if damage == "empty" else damage)
+    with pytest.raises(InputError, match=r"tags\.arrow") as error:
         FeatureEncoder.load(tmp_path)
+    assert "take the folder from a whole bundle" in str(error.value)
 
 
 def test_encoding_needs_neither_torch_nor_duckdb_nor_feast(tmp_path: Path, encoder: FeatureEncoder) -> None:

@@ -1,57 +1,86 @@
-"""The training frame: point-in-time correct, and every row accounted for."""
+"""The training frame: point-in-time correct, every row accounted for, and the same from DuckDB's join and from Feast's."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ingested_folder import DATASET, START, moment, write_entities, write_ingested, write_log
+from ingested_folder import DATASET, MOMENT, START, moment, write_entities, write_ingested, write_log
 
 from elec.errors import RunFailedError
+from elec.features.definitions import definitions, project_name
 from elec.features.frame import frame_schema, write_frame
 from elec.features.repository import FeatureRepository
+from elec.features.store_config import feature_store_settings, open_store
 from elec.progress import Progress
 from elec.spec import Entity
 from elec.spec.run import FeastSpec
 
+#: How old a user's row may be, in the second of the stores; an item's may have any age in both.
+TTL = timedelta(hours=2)
+
+START_US = int(START.timestamp()) * 1_000_000
+
+JOINS: tuple[Literal["fast", "feast"], ...] = ("fast", "feast")
+
 
 class Joined:
-    """A Feast project on which many timelines are tried."""
+    """A Feast project on which many timelines are tried, once without a time to live, once with one for users."""
 
-    def __init__(self, folder: Path, repository: FeatureRepository, store: Any) -> None:
+    def __init__(self, folder: Path, repository: FeatureRepository, stores: dict[timedelta, Any]) -> None:
         self.folder = folder
         self.repository = repository
-        self.store = store
+        self.stores = stores
 
-    def frame(
-        self, users: list[dict[str, Any]], items: list[dict[str, Any]], log: list[dict[str, Any]], chunk_rows: int = 200_000
-    ) -> list[dict[str, Any]]:
+    def publish(self, users: list[dict[str, Any]], items: list[dict[str, Any]], log: list[dict[str, Any]]) -> None:
         write_entities(self.folder / "users.parquet", Entity.USER, users)
         write_entities(self.folder / "items.parquet", Entity.ITEM, items)
         write_log(self.folder / "log.parquet", log)
         scratch = self.folder / "scratch"
         scratch.mkdir(exist_ok=True)
         self.repository.publish_rows(self.folder, scratch)
-        target = self.folder / "frame.parquet"
+
+    def frame(
+        self, join: Literal["fast", "feast"] = "fast", *, ttl: timedelta = timedelta(0), chunk_rows: int = 200_000
+    ) -> pa.Table:
+        target = self.folder / f"{join}.parquet"
         with Progress("join", unit="rows") as progress:
-            count = write_frame(self.store, DATASET, self.folder / "log.parquet", target, progress, chunk_rows=chunk_rows)
+            count = write_frame(
+                self.stores[ttl],
+                DATASET,
+                self.folder / "log.parquet",
+                target,
+                progress,
+                join=join,
+                chunk_rows=chunk_rows,
+            )
         table = pq.read_table(target)
         assert table.schema == frame_schema(DATASET)
         assert count == table.num_rows
-        rows: list[dict[str, Any]] = table.to_pylist()
-        return rows
+        return table
 
 
 @pytest.fixture(scope="module")
 def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Joined]:
     folder = tmp_path_factory.mktemp("joined")
     repository = FeatureRepository(DATASET, folder / "feast", FeastSpec())
+    settings = feature_store_settings(
+        project_name(DATASET.name), folder / "feast", FeastSpec(), registry=str(folder / "with-ttl.db")
+    )
+    objects = definitions(DATASET, repository.data_folder)
+    for found in objects:
+        if found.name == "users":
+            found.ttl = TTL
     with repository.published(write_ingested(folder / "ingested"), moment(1000)) as published:
-        yield Joined(folder, repository, published.store)
+        with_ttl = open_store(settings)
+        with_ttl.apply(objects)
+        yield Joined(folder, repository, {timedelta(0): published.store, TTL: with_ttl})
 
 
 # Few moments, a microsecond apart and around them, so that ties and near misses are common.
@@ -77,10 +106,17 @@ def newest(rows: list[dict[str, Any]], key: str, value: str | None, at: datetime
     return found
 
 
-@given(users=USERS, items=ITEMS, log=LOG, chunk_rows=st.sampled_from([6, 1000]), order=st.randoms(use_true_random=False))
+@given(
+    users=USERS,
+    items=ITEMS,
+    log=LOG,
+    ttl=st.sampled_from([timedelta(0), TTL]),
+    chunk_rows=st.sampled_from([6, 1000]),
+    order=st.randoms(use_true_random=False),
+)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_no_feature_from_after_the_event_reaches_a_row(
-    joined: Joined, users: list[Any], items: list[Any], log: list[Any], chunk_rows: int, order: Any
+def test_both_joins_give_the_values_of_the_moment_and_none_from_later(
+    joined: Joined, users: list[Any], items: list[Any], log: list[Any], ttl: timedelta, chunk_rows: int, order: Any
 ) -> None:
     # Each value tells which row it is from; some are null, and a null is newer than an older value.
     user_rows = [
@@ -103,11 +139,15 @@ def test_no_feature_from_after_the_event_reaches_a_row(
     ]
     shuffled = list(log_rows)
     order.shuffle(shuffled)
-    frame = joined.frame(user_rows, item_rows, shuffled, chunk_rows)
-    assert [row["row_id"] for row in frame] == list(range(len(log_rows)))
-    for row, event in zip(frame, log_rows, strict=True):
+    joined.publish(user_rows, item_rows, shuffled)
+    fast, feast = (joined.frame(join, ttl=ttl, chunk_rows=chunk_rows) for join in JOINS)
+    assert fast.equals(feast)
+    assert fast["row_id"].to_pylist() == list(range(len(log_rows)))
+    for row, event in zip(fast.to_pylist(), log_rows, strict=True):
         at = event["event_timestamp"]
         user = newest(user_rows, "user_id", event["user_id"], at) or {}
+        if user and ttl and at - user["event_timestamp"] > ttl:
+            user = {}
         item = newest(item_rows, "item_id", event["item_id"], at) or {}
         assert row == event | {
             "age": user.get("age"),
@@ -118,16 +158,76 @@ def test_no_feature_from_after_the_event_reaches_a_row(
         }
 
 
+def test_a_value_at_the_end_of_its_time_to_live_counts_and_one_after_it_does_not(joined: Joined) -> None:
+    user = {"user_id": "a", "event_timestamp": moment(0), "age": 1.0, "city": "x"}
+    ends = moment(0) + TTL
+    log = [
+        {"row_id": number, "label": 0, "event_timestamp": at, "user_id": "a", "item_id": "b", "device": None}
+        for number, at in enumerate((ends, ends + timedelta(microseconds=1)))
+    ]
+    joined.publish([user], [], log)
+    for join in JOINS:
+        assert joined.frame(join, ttl=TTL)["age"].to_pylist() == [1.0, None], join
+
+
+def test_many_rows_are_the_same_from_both_joins(joined: Joined) -> None:
+    """More rows than one batch of the fast join, keys that the views do not know, many rows of one key and moment."""
+    draw = np.random.default_rng(3)
+    users, items = (
+        [
+            {key: f"{number}", "event_timestamp": moment(float(draw.integers(0, 40))), **values}
+            for number in draw.integers(0, 300, 900)
+        ]
+        for key, values in (("user_id", {"age": 1.0, "city": "x"}), ("item_id", {"title": "t", "tags": ["a"], "price": 2.0}))
+    )
+    for number, row in enumerate(users):
+        row["age"] = float(number)
+    for number, row in enumerate(items):
+        row["price"] = float(number)
+    joined.publish(users, items, [])
+    rows = 130_000
+    log = pa.table(
+        {
+            "row_id": draw.permutation(rows),
+            "label": pa.array(draw.integers(0, 2, rows), pa.int8()),
+            "event_timestamp": pa.array(
+                [START_US + int(hours) * 3_600_000_000 for hours in draw.integers(0, 40, rows)], MOMENT
+            ),
+            "user_id": pa.array(draw.integers(0, 320, rows)).cast(pa.string()),
+            "item_id": pa.array(draw.integers(0, 320, rows)).cast(pa.string()),
+            "device": pa.nulls(rows, pa.string()),
+        }
+    )
+    pq.write_table(log, joined.folder / "log.parquet")
+    fast, feast = (joined.frame(join) for join in JOINS)
+    assert fast.num_rows == rows
+    assert fast.equals(feast)
+    assert 0 < fast["age"].null_count < rows
+
+
 def test_equal_rows_stay_as_many_as_they_are(joined: Joined) -> None:
     users = [{"user_id": "a", "event_timestamp": moment(0), "age": 1.0, "city": "x"}]
     log = [
         {"row_id": number, "label": 0, "event_timestamp": moment(1), "user_id": "a", "item_id": "none", "device": None}
         for number in range(50)
     ]
-    frame = joined.frame(users, [], log, chunk_rows=8)
-    assert len(frame) == 50
-    assert {row["age"] for row in frame} == {1.0}
-    assert {row["price"] for row in frame} == {None}
+    joined.publish(users, [], log)
+    for join in JOINS:
+        frame = joined.frame(join, chunk_rows=8)
+        assert frame.num_rows == 50
+        assert set(frame["age"].to_pylist()) == {1.0}
+        assert set(frame["price"].to_pylist()) == {None}
+
+
+def test_a_row_that_is_there_twice_stops_the_run(joined: Joined) -> None:
+    log = [
+        {"row_id": 7, "label": 0, "event_timestamp": moment(1), "user_id": "a", "item_id": "b", "device": None}
+        for _ in range(2)
+    ]
+    joined.publish([], [], log)
+    for join in JOINS:
+        with pytest.raises(RunFailedError, match="row_id is in the training frame twice"):
+            joined.frame(join)
 
 
 def test_rows_that_the_join_loses_stop_the_run(joined: Joined, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +238,13 @@ def test_rows_that_the_join_loses_stop_the_run(joined: Joined, monkeypatch: pyte
         def to_arrow(self) -> Any:
             return self.job.to_arrow().slice(1)
 
-    whole = joined.store.get_historical_features
-    monkeypatch.setattr(joined.store, "get_historical_features", lambda **asked: Lossy(whole(**asked)))
+    store = joined.stores[timedelta(0)]
+    whole = store.get_historical_features
+    monkeypatch.setattr(store, "get_historical_features", lambda **asked: Lossy(whole(**asked)))
     log = [
         {"row_id": number, "label": 0, "event_timestamp": moment(1), "user_id": "a", "item_id": "b", "device": None}
         for number in range(3)
     ]
+    joined.publish([], [], log)
     with pytest.raises(RunFailedError, match="2 rows for 3"):
-        joined.frame([], [], log)
+        joined.frame("feast")

@@ -15,8 +15,10 @@ from ingested_folder import DATASET, moment, write_ingested
 from elec import storage
 from elec.errors import InputError
 from elec.features.build import build_features
+from elec.features.definitions import project_name
 from elec.features.online import OnlineFeatures
 from elec.features.repository import FeatureRepository
+from elec.features.store_config import feature_store_settings, open_store
 from elec.features.stored_vectors import StoredVectors
 from elec.features.vectors import VectorViews, published_vectors
 from elec.spec import Entity, Spec
@@ -90,7 +92,7 @@ def test_a_workspace_on_s3(tmp_path: Path, bucket: str, redis_settings: FeastSpe
     features = OnlineFeatures.of_dataset(DATASET, folder, redis_settings)
     assert features.user("u1")["city"] == "Köln"
     # The registry tells others where the rows are, not where this run had its copy.
-    view = features._store.get_feature_view("users")
+    view = open_store(feature_store_settings(project_name(DATASET.name), folder, redis_settings)).get_feature_view("users")
     assert view.batch_source.path == f"{folder}/data/small_shop/users.parquet"
     again = build_features(spec, ingested, tmp_path / "two", feast_folder=folder, as_of=moment(100))
     assert again.online == {"users": "none", "items": "none"}

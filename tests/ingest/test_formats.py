@@ -1,5 +1,6 @@
 """The same rows give the same bytes, whatever the format that they came in."""
 
+import bz2
 import codecs
 import gzip
 import json
@@ -64,6 +65,18 @@ def _write(path: Path, kind: str) -> dict[str, object]:
         return {"path": str(path.with_suffix(".csv.gz"))}
     elif kind == "gzip without its ending":
         path.write_bytes(gzip.compress(text.encode()))
+    elif kind in {"zst", "bz2"}:
+        packed = path.with_name(f"log.csv.{kind}")
+        content = text.encode()
+        # Two streams one after the other, as `cat a.zst b.zst` makes them.
+        pieces = (content[:2000], content[2000:])
+        pack = bz2.compress if kind == "bz2" else lambda piece: pa.compress(piece, "zstd", asbytes=True)
+        packed.write_bytes(b"".join(pack(piece) for piece in pieces))
+        return {"path": str(packed)}
+    elif kind == "jsonl.zst":
+        packed = path.with_name("log.jsonl.zst")
+        packed.write_bytes(pa.compress("\n".join(json.dumps(row) for row in rows).encode(), "zstd", asbytes=True))
+        return {"path": str(packed)}
     elif kind == "semicolon":
         path.write_text(csv_text(rows, ";"))
         return {"delimiter": ";"}
@@ -118,6 +131,9 @@ def _write(path: Path, kind: str) -> dict[str, object]:
         "utf-16",
         "gzip",
         "gzip without its ending",
+        "zst",
+        "bz2",
+        "jsonl.zst",
         "semicolon",
         "tsv",
         "no header",
@@ -174,3 +190,49 @@ def test_raw_types_and_values_survive(tmp_path: Path) -> None:
     assert ["c", "a", "d"] in train["tags"].to_pylist()
     assert {"Café au lait", 'A "quoted" title', "Comma, inside"} <= set(pq.read_table(data.items)["title"].to_pylist())
     assert data.report().rows_read == 120
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_folders_named_for_a_value_are_columns(kind: str, tmp_path: Path, reference: dict[str, bytes]) -> None:
+    rows = made_rows()
+    log = tmp_path / "log"
+    for position, row in enumerate(rows):
+        folder = log / f"day={position // 40}" / f"slot={row['slot'] or '__HIVE_DEFAULT_PARTITION__'}"
+        folder.mkdir(parents=True, exist_ok=True)
+    for folder in sorted(log.glob("*/*")):
+        day, slot = (int(folder.parent.name[4:]), folder.name[5:].replace("__HIVE_DEFAULT_PARTITION__", ""))
+        part = [
+            {key: value for key, value in row.items() if key != "slot"}
+            for position, row in enumerate(rows)
+            if position // 40 == day and row["slot"] == slot
+        ]
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(part), folder / "part-0.parquet")
+        elif kind == "csv":
+            (folder / "part-0.csv").write_text(csv_text(part))
+        else:
+            (folder / "part-0.jsonl").write_text("\n".join(json.dumps(row) for row in part))
+    report = ingest(made_spec(log), tmp_path / "out", as_of=AS_OF, now=NOW)
+    assert len(report.files) == 9
+    data = Ingested(tmp_path / "out")
+    found = pa.concat_tables([pq.read_table(data.split(split)) for split in ("train", "valid", "test")])
+    order = sorted(zip(found["event_timestamp"].to_pylist(), found["slot"].to_pylist(), strict=True))
+    assert [slot or "" for _, slot in order] == [row["slot"] for row in rows]
+    # One day named in the path is the same rows of that day.
+    one = ingest(made_spec(log / "day=1"), tmp_path / "one", as_of=AS_OF, now=NOW)
+    assert one.rows_read == 40
+
+
+def test_a_folder_above_the_source_is_no_column(tmp_path: Path) -> None:
+    folder = tmp_path / "slot=none" / "logs"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text(csv_text(made_rows()))
+    ingest(made_spec(folder), tmp_path / "out", as_of=AS_OF, now=NOW)
+    assert set(pq.read_table(Ingested(tmp_path / "out").train)["slot"].to_pylist()) == {"top", "side", None}
+
+
+def test_the_same_row_in_two_partitions_is_no_duplicate(tmp_path: Path) -> None:
+    for day in ("1", "2"):
+        (tmp_path / "log" / f"day={day}").mkdir(parents=True)
+        (tmp_path / "log" / f"day={day}" / "a.csv").write_text(csv_text(made_rows(60)))
+    assert ingest(made_spec(tmp_path / "log"), tmp_path / "out", as_of=AS_OF, now=NOW).duplicates == 0

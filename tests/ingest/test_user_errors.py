@@ -1,7 +1,9 @@
 """What a newcomer gets wrong, and the one sentence that comes back."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import re
 from collections.abc import Callable
@@ -126,8 +128,12 @@ CASES: list[tuple[str, str | bytes, dict[str, Any], str]] = [
     ),
     ("zip", b"PK\x03\x04....", {}, r"is a zip archive"),
     ("parquet called csv", b"PAR1....PAR1", {}, r"set `format: parquet`"),
-    ("zstd", b"\x28\xb5\x2f\xfd....", {}, r"compress it with gzip"),
+    ("xz", lzma.compress(csv_text(ROWS).encode()), {}, r"is compressed with xz.* compress it with gzip, zstd or bzip2"),
     ("half a gzip", gzip.compress(csv_text(ROWS).encode())[:300], {}, r"damaged gzip"),
+    ("half a zstd", pa.compress(csv_text(ROWS).encode(), "zstd", asbytes=True)[:300], {}, r"damaged zstd"),
+    ("no zstd", b"\x28\xb5\x2f\xfd....", {}, r"damaged zstd"),
+    ("half a bzip2", bz2.compress(csv_text(ROWS).encode())[:300], {}, r"damaged bzip2"),
+    ("no bzip2", b"BZh9" + b"." * 50, {}, r"damaged bzip2"),
     ("utf-16", csv_text(ROWS).encode("utf-16"), {}, r"set `encoding: utf-16`"),
     ("csv called jsonl", csv_text(ROWS), {"source": {"format": "jsonl"}}, r"line 1: no line is a JSON object"),
     ("jsonl called csv", "\n".join(json.dumps(row) for row in ROWS), {}, r"set `format: jsonl`"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from elec.models import COLLABORATIVE_MODULES, vanilla_network
-from elec.serving.export import export_onnx
+from elec.serving.onnx_file import export_onnx
 from elec.spec.learning import ModelSpec
 from tests.models.reference import FIELDS, VECTOR, slots_of, vectors_of
 
@@ -50,8 +50,8 @@ def test_gives_the_same_logits_for_any_batch(name: str, vector_size: int, tmp_pa
     network = vanilla_network(FIELDS[:3], spec, vector_size).eval().requires_grad_(False)
     for parameter in network.parameters():
         parameter.normal_(std=0.4)
-    slots, *vectors = given(3, vector_size)
-    export_onnx(Logit(network).eval(), slots, tmp_path / "model.onnx", *vectors)
+    example = dict(zip(INPUTS, given(3, vector_size), strict=False))
+    export_onnx(Logit(network).eval(), example, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     for rows in (1, 7, 100):
         arrays = given(rows, vector_size)

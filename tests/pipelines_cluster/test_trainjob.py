@@ -18,7 +18,7 @@ import yaml
 from elec import storage
 from elec.cluster.launch import stage, train_on_nodes
 from elec.cluster.trainjob import problems, train_job, train_job_name
-from elec.deploy.apply import Cluster
+from elec.deploy.cluster import Cluster
 from elec.errors import InputError, RunFailedError
 from elec.spec import load_spec
 from elec.spec.run import ClusterSpec

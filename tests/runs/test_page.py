@@ -10,7 +10,7 @@ import pytest
 from elec.runs.markdown import results_markdown
 from elec.runs.page import build_page, results_page
 from elec.runs.page.charts import Series, line_chart, ticks
-from elec.runs.page.numbers import seconds
+from elec.runs.page.numbers import UNKNOWN, seconds
 from elec.runs.summary import summarise
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -165,6 +165,31 @@ def test_a_bad_shard_is_the_one_that_is_linked(write, made_up):
 )
 def test_what_to_do_fits_what_happened(write, made_up, until, status, error, said):
     assert said in read(page_of(write(made_up, until=until, status=status, error=error))).text
+
+
+def canary(state: str) -> dict[str, object]:
+    of = {"requests": 1800, "errors": 0, "refused": 0, "p50_ms": 2.0, "p99_ms": 4.126, "scores": 180_000}
+    return {
+        "state": state,
+        "reasons": ["failed on 4.00% of its requests (at most 1.00%)", HOSTILE],
+        "share": 10,
+        "traffic": "live",
+        "seconds": 300.2,
+        "champion": {"bundle_id": "toy-1", **of},
+        "challenger": {"bundle_id": "toy-2", **of, "requests": 200, "errors": 8, "p99_ms": None},
+        "score_psi": 0.0312,
+    }
+
+
+@pytest.mark.parametrize(("state", "said"), [("promoted", "Promoted after"), ("rolled_back", "Rolled back after")])
+def test_a_canary_is_on_the_page(write, made_up, state, said):
+    made_up["deploy"]["canary"] = canary(state)
+    page = page_of(write(made_up))
+    text = " ".join(read(page).text.split())
+    assert f"{said} 5 min 00 s with 10% of the live traffic: the challenger failed on 4.00% of its requests" in text
+    assert f"Challenger toy-2 200 8 0 2.00 {UNKNOWN} 180,000" in text
+    assert "index between their scores: 0.031" in text
+    assert "<script" not in page
 
 
 def test_a_blocked_run_shows_its_drift(write, made_up):

@@ -41,3 +41,17 @@ def test_a_damaged_record_is_one_sentence(tmp_path, content, field):
     path.write_text(content)
     with pytest.raises(InputError, match=rf"champion\.json: not the record of a champion \({field}: .*restore it"):
         Workspace(str(tmp_path)).champion()
+
+
+def test_a_rollback_and_forward_again(tmp_path):
+    space = Workspace(str(tmp_path))
+    with pytest.raises(InputError, match="no model is in service"):
+        space.rollback("run-1")
+    space.promote("first", "run-1")
+    with pytest.raises(InputError, match="first is the first model in service"):
+        space.rollback("run-1")
+    space.promote("second", "run-2")
+    back = space.rollback("run-1")
+    assert (back.bundle_id, back.run_id, back.previous) == ("first", "run-1", "second")
+    assert space.champion() == back
+    assert space.rollback("run-2").bundle_id == "second"

@@ -51,6 +51,10 @@ SPEC = Spec.model_validate(
     }
 )
 
+UNSPLIT = SPEC.model_copy(
+    update={"run": SPEC.run.model_copy(update={"serving": SPEC.run.serving.model_copy(update={"split": False})})}
+)
+
 
 def users_table() -> pa.Table:
     ids = np.arange(USERS)
@@ -212,6 +216,24 @@ def make_student(root: Path, student: Student) -> Manifest:
         knowledge=knowledge,
         vectors=vector_views(knowledge) if student == "vectors" else None,
     )
+
+
+def unsplit(root: Path, student: Student, folder: Path) -> Path:
+    """The bundle of a student of `make_student`, the network of which is in one piece."""
+    from elec.serving.export import build_bundle
+
+    whole = SPEC.run.serving.model_copy(update={"split": False})
+    build_bundle(
+        SPEC.model_copy(update={"run": SPEC.run.model_copy(update={"serving": whole})}),
+        root / f"{student}-model",
+        root / "features",
+        folder / student,
+        metadata=metadata(),
+        student=student,
+        knowledge=root / "knowledge",
+        vectors=vector_views(root / "knowledge") if student == "vectors" else None,
+    )
+    return folder / student
 
 
 def vector_views(knowledge: Path) -> VectorViews:

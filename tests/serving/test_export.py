@@ -7,7 +7,7 @@ import pytest
 from elec.errors import InputError, RunFailedError
 from elec.features import FeatureEncoder
 from elec.serving.bundle import open_bundle
-from elec.serving.export import build_bundle, check_export
+from elec.serving.export import build_bundle, check_network
 from elec.serving.manifest import read_manifest
 from elec.serving.predictor import Predictor
 from elec.spec.learning import ModelSpec
@@ -29,7 +29,7 @@ def test_the_same_model_makes_the_same_bundle_anywhere(made: Path, tmp_path: Pat
 def test_a_network_too_large_for_one_file_and_of_the_other_structure(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elec.serving.export._LARGEST_IN_ONE_FILE", 0)
+    monkeypatch.setattr("elec.serving.onnx_file._LARGEST_IN_ONE_FILE", 0)
     model = make_model(
         made / "features",
         tmp_path / "model",
@@ -66,13 +66,13 @@ def test_a_test_window_without_rows(made: Path, tmp_path: Path) -> None:
 
 
 def test_an_export_that_scores_otherwise_is_not_published(made: Path) -> None:
-    bundle = open_bundle(made / "bundle")
-    slots = Predictor(bundle).encode(frame(10, 4))
-    scores = Predictor(bundle).run(slots).astype(np.float64)
-    check_export(bundle.model, slots, scores)
+    predictor = Predictor(open_bundle(made / "bundle"))
+    given = {"slots": predictor.encode(frame(10, 4))}
+    scores = predictor.run(given["slots"]).astype(np.float64)
+    check_network(predictor.network, given, scores)
     scores[4] += 1.5e-5
     with pytest.raises(RunFailedError, match=r"differ from the trained one's by 1\.5e-05"):
-        check_export(bundle.model, slots, scores)
+        check_network(predictor.network, given, scores)
     scores[4] = np.nan
     with pytest.raises(RunFailedError, match="differ from the trained one's by nan"):
-        check_export(bundle.model, slots, scores)
+        check_network(predictor.network, given, scores)

@@ -1,6 +1,4 @@
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,31 +9,13 @@ from elec.errors import InputError
 from elec.serving.bundle import open_bundle
 from elec.serving.golden import Golden
 from elec.serving.latency import measure_latency, profile_latency
-from elec.serving.predictor import FeatureLookupError, Predictor
+from elec.serving.predictor import Predictor
 from elec.serving.start import load_predictor
-from tests.serving.made import items_table, users_table
-
-
-class Table:
-    """A feature store in memory."""
-
-    def __init__(self) -> None:
-        self.users = {row["user_id"]: row for row in users_table().to_pylist()}
-        self.known = {row["item_id"]: row for row in items_table().to_pylist()}
-        self.asked: list[Sequence[object]] = []
-
-    def user(self, key: object) -> dict[str, Any]:
-        return self.users.get(key, {"user_id": key})
-
-    def items(self, keys: Sequence[object]) -> pa.Table:
-        self.asked.append(keys)
-        rows = [self.known.get(key, {"item_id": key}) for key in keys]
-        return pa.Table.from_pylist(rows, schema=items_table().schema)
 
 
 @pytest.fixture(scope="module")
 def predictor(made: Path) -> Predictor:
-    return Predictor(open_bundle(made / "bundle"), Table())
+    return Predictor(open_bundle(made / "bundle"))
 
 
 @pytest.fixture(scope="module")
@@ -86,61 +66,6 @@ def test_missing_values_and_unknown_values_score(predictor: Predictor, frame: pa
 def test_a_missing_column_is_named(predictor: Predictor, frame: pa.Table) -> None:
     with pytest.raises(InputError, match="'price'"):
         predictor.score(frame.drop_columns("price"))
-
-
-def test_rank_orders_by_the_score_of_the_same_features(predictor: Predictor) -> None:
-    items = [f"i{i}" for i in range(30)] + ["never seen"]
-    ranked = predictor.rank("u5", items, {"hour": "7"})
-    assert sorted(item for item, _ in ranked) == sorted(items)
-    scores = [score for _, score in ranked]
-    assert scores == sorted(scores, reverse=True)
-    row = {**Table().user("u5"), "hour": "7"}
-    expected = {
-        item: float(predictor.score(pa.Table.from_pylist([{**row, **described}], schema=frame_schema_of(predictor)))[0])
-        for item, described in Table().known.items()
-        if item in items
-    }
-    for item, score in ranked:
-        assert score == pytest.approx(expected.get(item, score), abs=1e-6)
-
-
-def frame_schema_of(predictor: Predictor) -> pa.Schema:
-    from elec.features.raw import TYPES
-
-    return pa.schema([(field.name, TYPES[field.kind]) for field in predictor.manifest.fields])
-
-
-def test_rank_reads_all_items_at_once_and_equal_scores_keep_their_order(made: Path) -> None:
-    store = Table()
-    predictor = Predictor(open_bundle(made / "bundle"), store)
-    ranked = predictor.rank("u1", ["x", "y", "x"])
-    assert store.asked == [["x", "y", "x"]]
-    assert [item for item, _ in ranked] == ["x", "y", "x"]
-    assert predictor.rank("u1", []) == []
-
-
-def test_context_changes_scores_and_its_mistakes_are_named(predictor: Predictor) -> None:
-    items = [f"i{i}" for i in range(10)]
-    assert predictor.rank("u5", items, {"hour": 7}) == predictor.rank("u5", items, {"hour": "7"})
-    assert dict(predictor.rank("u5", items, {"hour": "7"})) != dict(predictor.rank("u5", items))
-    with pytest.raises(InputError, match="context field 'hours' is not known; context fields: hour"):
-        predictor.rank("u5", items, {"hours": 7})
-    with pytest.raises(InputError, match="context field 'city'"):
-        predictor.rank("u5", items, {"city": "c1"})
-
-
-def test_without_a_store_nothing_is_ranked(made: Path) -> None:
-    with pytest.raises(FeatureLookupError, match="started without it"):
-        Predictor(open_bundle(made / "bundle")).rank("u1", ["i1"])
-
-
-def test_rank_through_feast(made: Path, feast_folder: Path, predictor: Predictor) -> None:
-    through_feast = load_predictor(str(made / "bundle"), str(feast_folder))
-    items = [f"i{i}" for i in range(60)] + ["never seen"]
-    for user in ("u5", "u9", "nobody"):
-        found = through_feast.rank(user, items, {"hour": "7"})
-        expected = dict(predictor.rank(user, items, {"hour": "7"}))
-        assert dict(found) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_feast_folder_of_something_else_is_refused(made: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_multi_valued_field_may_come_joined(plain: httpx.Client, bundle: Bundl
         (b'{"inputs": [{"name": "colour"}]}', 400, "input 'colour' is not a field"),
         (
             b'{"inputs": [{"name": "hour", "datatype": "BYTES", "shape": [1], "data": ["1"]}]}',
-            400,
+            422,
             "input 'user_id' is missing",
         ),
         (
@@ -172,7 +172,10 @@ def test_rank(ranking: httpx.Client, bundle: Bundle) -> None:
         ({"user": "u1", "items": "i1"}, 400, "'items' is missing or no list"),
         ({"user": "u1", "items": [None]}, 400, "'items' holds None, which is no key"),
         ({"user": True, "items": []}, 400, "'user' holds True"),
-        ({"user": "u1", "items": ["i1"], "candidates": []}, 400, "'candidates' is not known here"),
+        ({"user": "u1", "items": ["i1"], "candidates": []}, 400, "'items' and 'candidates' are both there"),
+        ({"user": "u1", "items": ["i1"], "top": 5}, 400, "'top' is not known here"),
+        ({"user": "u1", "items": ["i1"], "sort": 1}, 400, "'sort' is 1"),
+        ({"user": "u1", "items": ["i1"], "id": 1}, 400, "'id' is 1"),
         ({"user": "u1", "items": ["i1"], "context": 5}, 400, "'context' is not an object"),
         ({"user": "u1", "items": ["i1"], "context": {"hours": 1}}, 400, "context field 'hours' is not known"),
         ({"user": "u1", "items": ["i1"], "context": {"hour": {"a": 1}}}, 400, "field 'hour'"),
@@ -202,9 +205,10 @@ def test_neither_the_command_nor_the_server_needs_torch(made: Path) -> None:
     script = f"""
 import sys
 import elec.serving.__main__
-from elec.serving.start import load_predictor
-from elec.serving.server import create_app
-create_app(load_predictor({str(made / "bundle")!r}))
+from elec.serving.app import create_app
+from elec.serving.service import Serving, open_service
+from elec.spec.serving import ServingSpec
+create_app(Serving(open_service({str(made / "bundle")!r}, "", ServingSpec())))
 for heavy in ("torch", "duckdb", "evidently", "sklearn", "feast", "transformers"):
     assert heavy not in sys.modules, heavy
 """

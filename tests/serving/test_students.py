@@ -15,6 +15,8 @@ from fastapi.testclient import TestClient
 from elec.deploy import LocalDeployment, smoke_test
 from elec.errors import InputError
 from elec.features import FeatureEncoder
+from elec.features.lookup import Lookup
+from elec.features.vocabulary import Vocabulary
 from elec.serving.batch import score_file
 from elec.serving.bundle import open_bundle
 from elec.serving.export import build_bundle, note_cost
@@ -23,9 +25,10 @@ from elec.serving.latency import profile_latency
 from elec.serving.manifest import read_manifest
 from elec.serving.predictor import FeatureLookupError, Predictor
 from elec.serving.protocol import infer_request
-from elec.serving.server import create_app
+from elec.serving.semantic_ids import SemanticIds
 from elec.serving.start import load_predictor, load_scorer, open_features
-from tests.serving.made import ITEMS, SPEC, USERS, VECTOR, metadata, shared_students, variant, vector_views
+from tests.serving.apps import app_of
+from tests.serving.made import SPEC, UNSPLIT, VECTOR, metadata, shared_students, variant, vector_views
 from tests.serving.test_bundle import rewrite
 
 
@@ -72,7 +75,7 @@ def test_the_manifest_says_what_a_student_reads(students: Path) -> None:
     assert vectors.feature_views == ("users", "items", f"user_vectors_{version}", f"item_vectors_{version}")
     assert vanilla.fields == ids.fields == vectors.fields, "a client sends the same record to each"
     assert ids.slots == vanilla.slots + 2
-    assert "semantic_ids.parquet" in ids.files
+    assert "semantic_ids.arrow" in ids.files
 
 
 def test_semantic_ids_score_as_in_training(students: Path, predictors: dict[str, Predictor], frame: pa.Table) -> None:
@@ -105,20 +108,6 @@ def test_vectors_score_as_in_training_sent_looked_up_and_read_in_bulk(
     np.testing.assert_allclose(in_bulk.score(frame), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("student", ["vanilla", "semantic_ids", "vectors"])
-def test_rank_gives_what_the_same_records_score(predictors: dict[str, Predictor], student: str) -> None:
-    predictor = predictors[student]
-    items = [f"i{i}" for i in range(0, ITEMS, 4)] + ["never seen"]
-    for user in ("u3", f"u{USERS - 1}", "nobody"):
-        ranked = dict(predictor.rank(user, items, {"hour": "7"}))
-        records, vectors_N2V = predictor.candidates(user, items, {"hour": "7"})
-        expected = predictor.score(records, vectors_N2V)
-        assert [ranked[item] for item in items] == pytest.approx(expected.tolist(), abs=1e-6)
-        # Looked up in another way, by the records' keys.
-        assert predictor.score(records).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
-    assert predictor.rank("u3", []) == []
-
-
 def post(client: TestClient, content: dict[str, Any], status: int = 200) -> Any:
     answer = client.post("/v2/models/elec/infer", content=orjson.dumps(content))
     assert answer.status_code == status, answer.text
@@ -129,7 +118,7 @@ def test_infer_takes_vectors_or_looks_them_up(students: Path, predictors: dict[s
     predictor = predictors["vectors"]
     table, fields = frame.slice(0, 9), predictor.manifest.fields
     vectors_N2V = np.load(students / "knowledge" / "rows" / "test.npy")[:9].astype(np.float32)
-    with TestClient(create_app(predictor)) as client:
+    with TestClient(app_of(students / "vectors", students / "feast")) as client:
         described = client.get("/v2/models/elec").json()["inputs"][-1]
         assert described == {"name": "vectors", "datatype": "FP32", "shape": [-1, 2, VECTOR], "parameters": {"optional": True}}
         looked_up = post(client, infer_request(table, fields))["outputs"][0]["data"]
@@ -140,21 +129,23 @@ def test_infer_takes_vectors_or_looks_them_up(students: Path, predictors: dict[s
         assert post(client, nested)["outputs"][0]["data"] == sent
         unknown = post(client, infer_request(table, fields, np.zeros_like(vectors_N2V)))["outputs"][0]["data"]
         assert unknown != pytest.approx(sent, abs=1e-3)
-        for change, message in (
-            ({"datatype": "BYTES"}, "input 'vectors' has the datatype 'BYTES'"),
-            ({"shape": [9, 2, VECTOR + 1]}, f"send .rows, 2, {VECTOR}."),
-            ({"shape": [True, 2, VECTOR]}, "has the shape"),
-            ({"data": [0.0]}, f"has not {9 * 2 * VECTOR} numbers"),
-            ({"data": [None] * (9 * 2 * VECTOR)}, "send zeros for a vector that is not known"),
-            ({"shape": [8, 2, VECTOR], "data": [0.0] * (8 * 2 * VECTOR)}, "differ in length"),
+        for change, status, message in (
+            ({"datatype": "BYTES"}, 400, "input 'vectors' has the datatype 'BYTES'"),
+            ({"shape": [9, 2, VECTOR + 1]}, 400, f"send .rows, 2, {VECTOR}."),
+            ({"shape": [True, 2, VECTOR]}, 400, "has the shape"),
+            ({"data": [None] * (9 * 2 * VECTOR)}, 400, "send zeros where nothing is known"),
+            ({"data": 5}, 400, "has no list 'data'"),
+            ({"data": [0.0]}, 422, f"has not {9 * 2 * VECTOR} numbers"),
+            ({"data": [[0.0], [0.0, 1.0]]}, 422, f"has not {9 * 2 * VECTOR} numbers"),
+            ({"shape": [8, 2, VECTOR], "data": [0.0] * (8 * 2 * VECTOR)}, 422, "differ in length"),
         ):
             content = infer_request(table, fields, vectors_N2V)
             content["inputs"][-1] |= change
-            assert re.search(message, post(client, content, 400)["error"])
+            assert re.search(message, post(client, content, status)["error"])
         twice = infer_request(table, fields, vectors_N2V)
         twice["inputs"].append(twice["inputs"][-1])
-        assert "is there twice" in post(client, twice, 400)["error"]
-    with TestClient(create_app(predictors["vanilla"])) as client:
+        assert "is there twice" in post(client, twice, 422)["error"]
+    with TestClient(app_of(students / "vanilla")) as client:
         content = infer_request(table, fields, vectors_N2V)
         assert "input 'vectors' is not a field of this model" in post(client, content, 400)["error"]
 
@@ -164,7 +155,7 @@ def test_without_feast_vectors_have_to_be_sent(students: Path, frame: pa.Table) 
     with pytest.raises(FeatureLookupError, match="this model reads text vectors"):
         predictor.score(frame)
     fields, zeros = predictor.manifest.fields, np.zeros((2, 2, VECTOR), np.float32)
-    with TestClient(create_app(predictor)) as client:
+    with TestClient(app_of(students / "vectors")) as client:
         assert "send the input 'vectors'" in post(client, infer_request(frame.slice(0, 2), fields), 503)["error"]
         assert len(post(client, infer_request(frame.slice(0, 2), fields, zeros))["outputs"][0]["data"]) == 2
 
@@ -215,8 +206,8 @@ def test_what_a_request_costs_is_measured_and_told(students: Path, tmp_path: Pat
 
 def test_a_bundle_whose_parts_do_not_fit_is_refused(students: Path, tmp_path: Path) -> None:
     lacking = Path(shutil.copytree(students / "semantic_ids", tmp_path / "lacking"))
-    (lacking / "semantic_ids.parquet").unlink()
-    with pytest.raises(InputError, match=r"'semantic_ids\.parquet' is missing"):
+    (lacking / "semantic_ids.arrow").unlink()
+    with pytest.raises(InputError, match=r"'semantic_ids\.arrow' is missing"):
         open_bundle(lacking)
     for number, (student, changes) in enumerate(
         (
@@ -237,14 +228,49 @@ def test_a_bundle_whose_parts_do_not_fit_is_refused(students: Path, tmp_path: Pa
 
 
 def test_a_bundle_from_before_the_choice_still_serves(students: Path, tmp_path: Path, frame: pa.Table) -> None:
-    old = Path(shutil.copytree(students / "vanilla", tmp_path / "old"))
+    old = tmp_path / "old"
+    build_bundle(UNSPLIT, students / "vanilla-model", students / "features", old, metadata=metadata())
     content = orjson.loads((old / "manifest.json").read_bytes())
-    added = ("student", "inputs", "semantic_ids", "vectors", "feature_views", "cost")
+    added = ("student", "inputs", "semantic_ids", "vectors", "feature_views", "cost", "split", "precision", "llm_size")
     (old / "manifest.json").write_bytes(orjson.dumps({key: value for key, value in content.items() if key not in added}))
     rewrite(old, schema_version=1)
     bundle = open_bundle(old)
     assert bundle.manifest.student == "vanilla"
     assert Predictor(bundle).score(frame).shape == (frame.num_rows,)
+
+
+def test_a_bundle_with_tables_of_parquet_still_serves(students: Path, tmp_path: Path, frame: pa.Table) -> None:
+    old = Path(shutil.copytree(students / "semantic_ids", tmp_path / "old"))
+    encoder = FeatureEncoder.load(old / "vocabulary")
+    for spec, code in zip(encoder.specs, encoder.codes, strict=True):
+        if isinstance(code, Vocabulary):
+            (old / "vocabulary" / f"{spec.name}.arrow").unlink()
+            pq.write_table(pa.table({"value": code.values}), old / "vocabulary" / f"{spec.name}.parquet")
+    state = old / "vocabulary" / "encoder.json"
+    state.write_bytes(orjson.dumps(orjson.loads(state.read_bytes()) | {"schema_version": 1}))
+    lookup, codes = Lookup.open(old / "semantic_ids.arrow")
+    table = {name: codes.column(name).cast(pa.string()) for name in codes.schema.names}
+    pq.write_table(pa.table({"item_id": lookup.values} | table), old / "semantic_ids.parquet")
+    (old / "semantic_ids.arrow").unlink()
+    variant(old, tmp_path / "published")
+    bundle = open_bundle(tmp_path / "published")
+    assert bundle.semantic_ids.name == "semantic_ids.parquet"
+    expected = Predictor(open_bundle(students / "semantic_ids")).score(frame)
+    np.testing.assert_array_equal(Predictor(bundle).score(frame), expected)
+    (tmp_path / "published" / "semantic_ids.parquet").unlink()
+    with pytest.raises(InputError, match=r"'semantic_ids\.parquet' is missing"):
+        open_bundle(tmp_path / "published")
+
+
+def test_codes_of_other_fields_are_refused(students: Path, tmp_path: Path) -> None:
+    table = students / "semantic_ids" / "semantic_ids.arrow"
+    with pytest.raises(InputError, match=r"its codes are semantic_id_1, semantic_id_2, not semantic_id_1; publish"):
+        SemanticIds(table, "item_id", ["semantic_id_1"])
+    with pytest.raises(InputError, match="field 'item_id': the column is missing"):
+        SemanticIds(table, "item_id", ["semantic_id_1", "semantic_id_2"]).add(pa.table({"other": ["i1"]}))
+    Lookup(pa.array(["i1"])).save(tmp_path / "none.arrow")
+    with pytest.raises(InputError, match="its codes are none"):
+        SemanticIds(tmp_path / "none.arrow", "item_id", ["semantic_id_1"])
 
 
 def test_a_field_called_as_the_second_input_is_refused(students: Path, tmp_path: Path) -> None:
@@ -260,7 +286,7 @@ def test_a_field_called_as_the_second_input_is_refused(students: Path, tmp_path:
         table.rename_columns(["vectors" if n == "hour" else n for n in table.column_names]), features / "frame" / "test.parquet"
     )
     (features / "vocabulary").symlink_to(students / "features" / "vocabulary")
-    with pytest.raises(InputError, match="field 'vectors': the name is that of the network's second input"):
+    with pytest.raises(InputError, match="field 'vectors': the name is that of an input of the network"):
         build_bundle(
             spec,
             students / "vectors-model",

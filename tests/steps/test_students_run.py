@@ -18,12 +18,14 @@ from elec.features import FeatureEncoder
 from elec.runs.workspace import Workspace
 from elec.serving.manifest import Manifest, read_manifest
 from elec.serving.predictor import Predictor
-from elec.serving.server import create_app
-from elec.serving.start import load_predictor, load_scorer
+from elec.serving.ranker import Ranker
+from elec.serving.start import load_predictor, load_scorer, open_features
 from elec.spec import Spec, load_spec
+from elec.spec.serving import ServingSpec
 from elec.steps.knowledge import NOT_NEEDED, prepare_knowledge
 from elec.steps.students import student_folders
 from tests.pipelines.conftest import write_log
+from tests.serving.apps import app_of
 
 AS_OF = "2026-03-01"
 STUDENT = "  student: {{train: [{}], levels: 2, codes: 4, vector_size: 6, history: 5}}\n"
@@ -142,14 +144,16 @@ def test_rank_through_feast_is_the_trained_network_on_the_knowledge(first: Run, 
     tables = {name: pq.read_table(knowledge / f"{name}s.parquet").to_pylist() for name in ("user", "item")}
     known = {name: {row[name]: np.float16(row["vector"]) for row in rows} for name, rows in tables.items()}
     nothing = np.zeros(6, np.float16)
-    with TestClient(create_app(predictor)) as client:
+    space = Workspace(first.job.workspace)
+    ranker = Ranker(predictor, open_features(predictor.manifest, str(space.feast)), ServingSpec())
+    with TestClient(app_of(space.bundle(first.manifest.bundle_id), space.feast)) as client:
         for user in ("u01", "u42", "nobody"):
             answer = client.post("/rank", json={"user": user, "items": items, "context": {"hour": 7}}).json()
             ranked = {entry["item"]: entry["score"] for entry in answer["items"]}
             pairs = [(known["user"].get(user, nothing), known["item"].get(item, nothing)) for item in items]
-            slots_NS = FeatureEncoder.load(first.folder / "features" / "vocabulary").encode(
-                predictor.candidates(user, items, {"hour": 7}).records
-            )
+            records = ranker.rank(user, items, {"hour": 7}, recorded=True).records
+            assert records is not None
+            slots_NS = FeatureEncoder.load(first.folder / "features" / "vocabulary").encode(records)
             with torch.inference_mode():
                 given = torch.from_numpy(np.array(pairs, np.float32))
                 expected = torch.sigmoid(network(torch.from_numpy(slots_NS), given)[0]).tolist()
@@ -167,8 +171,8 @@ def test_online_is_the_mean_of_what_the_user_clicked_last(root: Path, first: Run
     users = sorted(clicks)
     assert len(users) > 50
     expected = [np.mean([vector[item] for _, item in sorted(clicks[user])[-5:]], axis=0) for user in users]
-    assert predictor._features is not None
-    found = predictor._features.vectors(users, ["i000"] * len(users))
+    assert predictor._vectors is not None
+    found = predictor._vectors.vectors(users, ["i000"] * len(users))
     np.testing.assert_allclose(found[:, 0], np.array(expected), atol=5e-3)
     np.testing.assert_allclose(found[:, 1], np.tile(vector["i000"], (len(users), 1)), atol=5e-3)
 

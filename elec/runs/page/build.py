@@ -54,6 +54,7 @@ def build_page(summary: Summary, records: Mapping[str, Mapping[str, Any]], *, fi
         account=ingest.get("report") or {},
         drift=drift_view(facts.get("check_drift", {})),
         smoke=[(_SMOKE.get(name, name), value) for name, value in (facts.get("deploy", {}).get("smoke") or {}).items()],
+        canary=facts.get("deploy", {}).get("canary"),
         bundle_link=web_link(summary.bundle),
         endpoint_link=web_link(summary.endpoint),
         step_files=[f"steps/{name}.json" for name in records],

@@ -105,6 +105,6 @@ def _way_out(summary: Summary, error: Mapping[str, Any]) -> str:
         return {
             "ingest": "Look at the reasons below; repair the log, or allow a larger share of bad rows (max_bad_share).",
             "check_drift": "Look at the drift below. If the change is meant, start the run again with --force.",
-            "deploy": "The champion goes on serving. Look at the smoke test in the step's record before the next run.",
+            "deploy": "The champion goes on serving. Look at the smoke test, or the canary's figures, before the next run.",
         }.get(summary.error_step or "", again)
     return f"The step's record has the trace. {again}" if error.get("trace") else again

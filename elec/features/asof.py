@@ -1,0 +1,96 @@
+"""The point-in-time join by DuckDB's ASOF JOIN, over the Parquet files that Feast's views read.
+
+It gives what `get_historical_features` of Feast gives: of the rows of a key that are not later than the event the newest, null
+where there is none, or where the view has a time to live and the newest is older than that. A view's files hold one row a key
+and moment, so there are no ties (`FeatureRepository.publish_rows`).
+
+DuckDB sorts and spills to disk within the memory of `duckdb_connection`, so neither the log nor the views have to fit.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from elec.features.engine import duckdb_connection, quoted
+from elec.features.library import quiet
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class TimedView:
+    """What the join has to know of a feature view.
+
+    Attributes:
+        file: The Parquet file that it reads.
+        timestamp: The column that says since when a row is true.
+        keys: The join keys: the columns of the view, and of the log.
+        features: The features that are asked for.
+        ttl: How old a row may be at the event; zero for any age.
+    """
+
+    file: str
+    timestamp: str
+    keys: tuple[tuple[str, str], ...]
+    features: tuple[str, ...]
+    ttl: timedelta = timedelta(0)
+
+    @classmethod
+    def of_service(cls, store: Any, service: Any) -> list[Self]:
+        """The views of a feature service, as Feast's registry has them.
+
+        Args:
+            store: The `feast.FeatureStore`.
+            service: The `feast.FeatureService`.
+        """
+        found = []
+        for projection in service.feature_view_projections:
+            with quiet():
+                view = store.get_feature_view(projection.name)
+            keys = projection.join_key_map or {column.name: column.name for column in view.entity_columns}
+            found.append(
+                cls(
+                    file=view.batch_source.path,
+                    timestamp=view.batch_source.timestamp_field,
+                    keys=tuple(keys.items()),
+                    features=tuple(feature.name for feature in projection.features),
+                    ttl=view.ttl or timedelta(0),
+                )
+            )
+        return found
+
+
+@contextmanager
+def asof_join(rows: Path, views: list[TimedView], batch_rows: int) -> Iterator[pa.RecordBatchReader]:
+    """Joins a log with the features that its keys had at each row's own moment.
+
+    Args:
+        rows: The log's Parquet file with `row_id`, `event_timestamp` and the views' keys, in any order.
+        views: No two features of all of them, nor of the log, have the same name.
+        batch_rows: Rows of a batch.
+
+    Yields:
+        The log's columns and the views' features, in order of row_id.
+    """
+    selected = ["log.*"]
+    joins = []
+    for number, view in enumerate(views):
+        name = f"view_{number}"
+        since = f"{name}.{quoted(view.timestamp)}"
+        for feature in view.features:
+            value = f"{name}.{quoted(feature)}"
+            if view.ttl:
+                lived = f"epoch_us(log.event_timestamp) - epoch_us({since})"
+                value = f"CASE WHEN {lived} <= {view.ttl // _MICROSECOND} THEN {value} END"
+            selected.append(f"{value} AS {quoted(feature)}")
+        equal = " AND ".join(f"log.{quoted(asked)} = {name}.{quoted(key)}" for key, asked in view.keys)
+        joins.append(f"ASOF LEFT JOIN read_parquet($file_{number}) AS {name} ON {equal} AND log.event_timestamp >= {since}")
+    query = f"SELECT {', '.join(selected)} FROM read_parquet($rows) AS log {' '.join(joins)} ORDER BY log.row_id"  # noqa: S608
+    files = {f"file_{number}": view.file for number, view in enumerate(views)}
+    with duckdb_connection() as connection:
+        yield connection.sql(query, params={"rows": str(rows), **files}).to_arrow_reader(batch_rows)

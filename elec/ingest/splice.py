@@ -1,0 +1,145 @@
+"""Writes Parquet out of new rows and of whole row groups of other files, which are copied without being decoded."""
+
+import struct
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elec.ingest.footer import Struct, integer, read_struct, structs, write_struct
+from elec.ingest.writing import options
+
+_MAGIC = b"PAR1"
+_GROUP_ROWS = 131_072
+_COPY_BYTES = 1 << 22
+
+# Field numbers of parquet-format's FileMetaData, RowGroup, ColumnChunk and ColumnMetaData.
+_ROWS, _GROUPS = 3, 4
+_COLUMNS, _BYTES, _GROUP_ROW_COUNT, _GROUP_OFFSET, _COMPRESSED, _ORDINAL = 1, 2, 3, 5, 6, 7
+_CHUNK_OFFSET, _CHUNK_META = 2, 3
+_PATH, _UNCOMPRESSED, _CHUNK_COMPRESSED, _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE = 3, 6, 7, 9, 10, 11
+#: Of a ColumnChunk and a ColumnMetaData: page indexes and Bloom filters, which are elsewhere in the file and are not copied.
+_CHUNK_KEPT, _META_DROPPED = (_CHUNK_OFFSET, _CHUNK_META), (14, 15)
+
+
+class Groups:
+    """The row groups of a Parquet file.
+
+    Args:
+        stream: The file, open.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        end = stream.seek(0, 2)
+        stream.seek(end - 8)
+        (size,) = struct.unpack("<I", stream.read(4))
+        stream.seek(end - 8 - size)
+        self.footer: Struct = read_struct(stream.read(size))
+        self._groups: list[Struct] = self.footer[_GROUPS][1][1]
+
+    def __getitem__(self, number: int) -> Struct:
+        """The metadata of a row group."""
+        return self._groups[number]
+
+
+class SplicedWriter:
+    """Writes a Parquet file.
+
+    Args:
+        path: The file.
+        schema: Its columns; row groups to be copied have them too, under the same names and physical types.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.rows = 0
+        self._stream = path.open("wb")
+        self._stream.write(_MAGIC)
+        self._groups: list[Struct] = []
+        self._footer = self._encoded(schema.empty_table()).footer
+        self._waiting: list[pa.Table] = []
+        self._rows_waiting = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Adds rows, which are encoded."""
+        self._waiting.append(table.select(self.schema.names).cast(self.schema))
+        self._rows_waiting += len(table)
+        self.rows += len(table)
+        while self._rows_waiting >= _GROUP_ROWS:
+            self._flush(_GROUP_ROWS)
+
+    def copy(self, source: Groups, number: int) -> None:
+        """Adds a row group of another file."""
+        if self._rows_waiting:
+            self._flush(self._rows_waiting)
+        self.rows += source[number][_GROUP_ROW_COUNT][1]
+        self._append(source, number)
+
+    def close(self) -> None:
+        """Writes what is left and completes the file."""
+        if self._rows_waiting:
+            self._flush(self._rows_waiting)
+        self._footer[_ROWS] = integer(self.rows)
+        self._footer[_GROUPS] = structs(self._groups)
+        content = write_struct(self._footer)
+        self._stream.write(content + struct.pack("<I", len(content)) + _MAGIC)
+        self._stream.close()
+
+    def _flush(self, rows: int) -> None:
+        waiting = pa.concat_tables(self._waiting)
+        self._append(self._encoded(waiting.slice(0, rows).combine_chunks()), 0)
+        self._waiting = [waiting.slice(rows)]
+        self._rows_waiting -= rows
+
+    def _encoded(self, table: pa.Table) -> Groups:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, row_group_size=max(len(table), 1), **options(self.schema))
+        return Groups(pa.BufferReader(sink.getvalue()))
+
+    def _append(self, source: Groups, number: int) -> None:
+        """Copies the wanted columns of a row group, and gives them their new offsets."""
+        group = source[number]
+        names = {name.encode() for name in self.schema.names}
+        begin = self._stream.tell()
+        chunks: list[Struct] = []
+        uncompressed = 0
+        for chunk in group[_COLUMNS][1][1]:
+            meta: Struct = dict(chunk[_CHUNK_META][1])
+            if meta[_PATH][1][1][0] not in names:
+                continue
+            first = min(meta[page][1] for page in (_DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE) if meta.get(page, (0, 0))[1] > 0)
+            move = self._stream.tell() - first
+            self._copy(source.stream, first, meta[_CHUNK_COMPRESSED][1])
+            for page in (_DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE):
+                if meta.get(page, (0, 0))[1] > 0:
+                    meta[page] = integer(meta[page][1] + move)
+            meta = {field: value for field, value in meta.items() if field not in _META_DROPPED}
+            moved = {field: value for field, value in chunk.items() if field in _CHUNK_KEPT}
+            moved[_CHUNK_META] = (chunk[_CHUNK_META][0], meta)
+            moved[_CHUNK_OFFSET] = integer(chunk[_CHUNK_OFFSET][1] and chunk[_CHUNK_OFFSET][1] + move)
+            chunks.append(moved)
+            uncompressed += meta[_UNCOMPRESSED][1]
+        order = {name: position for position, name in enumerate(self.schema.names)}
+        chunks.sort(key=lambda chunk: order[chunk[_CHUNK_META][1][_PATH][1][1][0].decode()])
+        made: Struct = {
+            _COLUMNS: structs(chunks),
+            _BYTES: integer(uncompressed),
+            _GROUP_ROW_COUNT: group[_GROUP_ROW_COUNT],
+            _GROUP_OFFSET: integer(begin),
+            _COMPRESSED: integer(self._stream.tell() - begin),
+        }
+        # 16 bits: readers know the order anyway.
+        if len(self._groups) < 1 << 15 and _ORDINAL in group:
+            made[_ORDINAL] = (group[_ORDINAL][0], len(self._groups))
+        self._groups.append(made)
+
+    def _copy(self, source: IO[bytes], first: int, size: int) -> None:
+        source.seek(first)
+        while size:
+            block = source.read(min(size, _COPY_BYTES))
+            if not block:
+                raise OSError("a row group ends before its last byte")
+            self._stream.write(block)
+            size -= len(block)

@@ -1,0 +1,118 @@
+"""Who comes in, and whose turn it is: the bounds that keep a server answering when more is asked than it can do.
+
+At most `queue` requests are in the house, from the first byte of their body to their answer; one more is refused at once, which
+costs next to nothing, so that those inside are answered in time. Small work runs on the event loop, one after the other: a
+thread would cost more than it gains. What waits for a feature store, and what is large, has a thread of its own.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from elec.serving.protocol_errors import RequestError
+
+T = TypeVar("T")
+
+# A room that has not been empty for so many seconds has a standing crowd. Then so many may wait, or an eighth of the queue.
+_STANDING = 0.1
+_FEW = 8
+
+
+class RefusedError(RequestError):
+    """The server cannot answer now; the same request may succeed later.
+
+    Args:
+        message: One sentence.
+        status: Of the HTTP answer.
+        kind: For the count of errors.
+    """
+
+    def __init__(self, message: str, status: int, kind: str) -> None:
+        super().__init__(message, status)
+        self.kind = kind
+
+
+class Admission:
+    """The house: how many are inside, and whether it is about to close.
+
+    Args:
+        queue: Most requests inside.
+
+    Attributes:
+        inside: Requests that wait or are worked on.
+        draining: The server is about to end: it still answers, and takes no part in anything new.
+    """
+
+    def __init__(self, queue: int) -> None:
+        self._queue = queue
+        self.inside = 0
+        self.draining = False
+
+    def __enter__(self) -> None:
+        if self.inside >= self._queue:
+            raise RefusedError(f"{self.inside} requests are being answered, and more wait nowhere; try again", 429, "queue")
+        self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.inside -= 1
+
+
+class Workroom:
+    """Where the work is done, in the order in which it came.
+
+    A short crowd waits; a standing one does not get shorter by waiting, it only makes everybody late. So when the room has not
+    been empty for a while, only few may wait in it (the rule of CoDel, RFC 8289, in its simplest form).
+
+    Args:
+        queue: Most requests in the house.
+    """
+
+    def __init__(self, queue: int) -> None:
+        self._few = min(queue, max(_FEW, queue // 8))
+        self._inside = 0
+        self._empty_at = time.monotonic()
+        self._turn = asyncio.Lock()
+        # One thread: threads do not share a store, and a second one would only wait for the interpreter.
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look-up")
+
+    def check(self) -> None:
+        """Lets a request in, before anything is done for it.
+
+        Raises:
+            RefusedError: If the crowd in the room is a standing one.
+        """
+        if self._inside >= self._few and time.monotonic() - self._empty_at > _STANDING:
+            raise RefusedError(f"{self._inside} requests have been waiting for too long already; try again", 429, "crowd")
+
+    async def here(self, work: Callable[[], T]) -> T:
+        """Does small work on the event loop."""
+        self._enter()
+        try:
+            async with self._turn:
+                # The loop has its turn before each work: it reads what came in meanwhile, and refuses what is too much.
+                await asyncio.sleep(0)
+                return work()
+        finally:
+            self._leave()
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Does work that waits, or takes long, in the thread; what is cancelled before its turn is not begun."""
+        self._enter()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._leave()
+
+    def close(self) -> None:
+        """Begins nothing any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _enter(self) -> None:
+        if not self._inside:
+            self._empty_at = time.monotonic()
+        self._inside += 1
+
+    def _leave(self) -> None:
+        self._inside -= 1

@@ -1,0 +1,110 @@
+"""What every request passes through first and last: the token, the figures, the access log, and failures of our own."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from elec.serving.admission import Admission
+from elec.serving.auth import Token
+from elec.serving.logs import AccessLog
+from elec.serving.metrics import Metrics
+
+log = logging.getLogger("elec.serving")
+
+_TOLD = "elec.told"
+_CLIENT_LEFT = 499
+
+
+@dataclass(slots=True)
+class Told:
+    """What a route tells of a request.
+
+    Attributes:
+        route: Its route's own path; what the client wrote may hold anything.
+        request: Its id.
+        bundle: That answered.
+        seconds: By part of the work.
+    """
+
+    route: str = "other"
+    request: str = ""
+    bundle: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def told(scope: Scope) -> Told:
+    """Where a route leaves what it has to tell of its request."""
+    found: Told = scope[_TOLD]
+    return found
+
+
+class Front:
+    """The outermost layer.
+
+    Args:
+        app: All the rest.
+        admission: Says when the server is about to end.
+        token: That requests have to carry.
+        metrics: Counts them.
+        access: Writes a line of some.
+    """
+
+    def __init__(self, app: ASGIApp, *, admission: Admission, token: Token, metrics: Metrics, access: AccessLog) -> None:
+        self._app = app
+        self._admission = admission
+        self._token = token
+        self._metrics = metrics
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, and sees to its end."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        about = scope[_TOLD] = Told()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._admission.draining:
+                    # A client that keeps its connection finds another server for its next request.
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        try:
+            if self._token.admits(scope["path"], scope["headers"]):
+                await self._app(scope, receive, answer)
+            else:
+                self._metrics.error("unauthorized")
+                await _refuse(answer, 401, "send the header 'Authorization: Bearer TOKEN' with this server's token")
+        except ClientDisconnect:
+            status = _CLIENT_LEFT
+        except Exception:
+            log.exception("%s failed", about.route, extra={"request": about.request, "bundle": about.bundle})
+            self._metrics.error("internal")
+            if status:
+                # Half an answer is out: the connection breaks, so that the client does not take it for a whole one.
+                raise
+            await _refuse(answer, 500, "the server failed on this request; its log says why")
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.observe_request(about.route, status, seconds)
+            if about.seconds:
+                self._metrics.observe_parts(about.seconds | {"http": max(seconds - sum(about.seconds.values()), 0.0)})
+            self._access.line(about.route, status, seconds, request=about.request, bundle=about.bundle)
+
+
+async def _refuse(send: Send, status: int, message: str) -> None:
+    content = orjson.dumps({"error": message})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,266 @@
+"""The routes: each reads a request, has the work done, and writes the answer."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from elec.serving.admission import Admission, RefusedError, Workroom
+from elec.serving.front import Told, told
+from elec.serving.metrics import Metrics
+from elec.serving.prediction_log import PredictionLog
+from elec.serving.predictor import FeatureLookupError, Predictor
+from elec.serving.protocol import MODEL_NAME, Records, infer_response, model_metadata, parse_infer, parse_json
+from elec.serving.protocol_binary import HEADER_LENGTH, split_body
+from elec.serving.protocol_errors import RequestError
+from elec.serving.protocol_rank import parse_rank, rank_response
+from elec.serving.service import Service, Serving
+from elec.spec.serving import ServingSpec
+from elec.version import code_version
+
+T = TypeVar("T")
+Answer = Callable[[Request], Awaitable[Response]]
+
+_MODEL = f"/v2/models/{MODEL_NAME}"
+_VERSION = f"{_MODEL}/versions/{{version}}"
+# Up to here a request is scored on the event loop; more rows would hold it up for milliseconds.
+_ROWS_HERE = 256
+# Rows a run of the network, which bounds the memory of its activations.
+_ROWS_A_RUN = 8192
+
+
+class Routes:
+    """Answers requests.
+
+    Args:
+        serving: What answers.
+        settings: The bounds.
+        admission: The house.
+        workroom: Where the work is done.
+        metrics: Counts what happens.
+        prediction_log: Takes a share of the predictions; None for no log.
+    """
+
+    def __init__(
+        self,
+        serving: Serving,
+        settings: ServingSpec,
+        admission: Admission,
+        workroom: Workroom,
+        metrics: Metrics,
+        prediction_log: PredictionLog | None,
+    ) -> None:
+        self._serving = serving
+        self._settings = settings
+        self._admission = admission
+        self._workroom = workroom
+        self._metrics = metrics
+        self._prediction_log = prediction_log
+
+    def table(self) -> dict[str, tuple[str, Answer]]:
+        """Method and answer by path; what is asked most stands first."""
+        answers: dict[str, tuple[str, Answer]] = {
+            "/rank": ("POST", self._bounded(self._rank)),
+            f"{_MODEL}/infer": ("POST", self._bounded(self._infer)),
+            f"{_VERSION}/infer": ("POST", self._bounded(self._infer)),
+            "/v2/health/live": ("GET", self._live),
+            "/v2/health/ready": ("GET", self._ready),
+            "/v2": ("GET", self._server),
+            _MODEL: ("GET", self._model),
+            f"{_MODEL}/ready": ("GET", self._model_ready),
+            _VERSION: ("GET", self._model),
+            f"{_VERSION}/ready": ("GET", self._model_ready),
+            "/metrics": ("GET", self._figures),
+        }
+        return {path: (method, _named(path, answer)) for path, (method, answer) in answers.items()}
+
+    async def _rank(self, request: Request, body: bytes) -> Response:
+        service, about = self._serving.current, told(request.scope)
+        asked = parse_rank(parse_json(body), service.manifest.fields, self._settings.rows)
+        about.bundle, about.request = service.version, asked.id or _request_id(request)
+        ranker = service.ranker
+        if service.manifest.network != "vanilla":
+            raise RequestError(f"a {service.manifest.network} network does not rank; score its records with /infer", 422)
+        if ranker is None:
+            raise FeatureLookupError(
+                "ranking looks features up in Feast, and this server was started without it; start it with --feast FOLDER"
+            )
+        recorded = self._prediction_log is not None and self._prediction_log.sampled()
+        ranked = await self._workroom.aside(lambda: ranker.rank(asked.user, asked.items, asked.context, recorded=recorded))
+        about.seconds = dict(ranked.seconds)
+        self._metrics.observe_rank(
+            ranked.kept, len(asked.items), ranked.unknown_user, ranked.unknown_items, bool(ranked.degraded)
+        )
+        self._metrics.observe_scores(ranked.scores_N, service.version)
+        if ranked.records is not None:
+            self._log(about, ranked.records, ranked.scores_N)
+        return _content(rank_response(asked, ranked, service.version))
+
+    async def _infer(self, request: Request, body: bytes) -> Response:
+        service, about = self._service(request), told(request.scope)
+        predictor, manifest = service.predictor, service.manifest
+        about.bundle = service.version
+        header, tail = split_body(body, request.headers.get(HEADER_LENGTH))
+        content = parse_json(header)
+        records = parse_infer(content, manifest.fields, self._settings.rows, manifest.vector_size, manifest.llm_size, tail)
+        about.request = content.get("id") or _request_id(request)
+        look_up = manifest.vectors is not None and records.vectors_N2V is None
+        room = self._workroom.aside if look_up or records.table.num_rows > _ROWS_HERE else self._workroom.here
+        scores_N, about.seconds = await room(lambda: score(predictor, records, look_up=look_up))
+        self._metrics.observe_scores(scores_N, service.version)
+        if self._prediction_log is not None and self._prediction_log.sampled():
+            self._log(about, records.table, scores_N)
+        answer, length = infer_response(content, scores_N, service.version)
+        return _content(answer) if length is None else _content(answer, length)
+
+    async def _live(self, _: Request) -> Response:
+        return _json({"live": True})
+
+    async def _ready(self, _: Request) -> Response:
+        ready = not self._admission.draining
+        return _json({"ready": ready}, 200 if ready else 503)
+
+    async def _server(self, _: Request) -> Response:
+        return _json({"name": "elec", "version": code_version(), "extensions": ["binary_tensor_data"]})
+
+    async def _model(self, request: Request) -> Response:
+        service = self._service(request)
+        versions = [service.version]
+        if "version" not in request.path_params and self._serving.previous is not None:
+            versions.append(self._serving.previous.version)
+        return _json(model_metadata(service.manifest, versions))
+
+    async def _model_ready(self, request: Request) -> Response:
+        ready = not self._admission.draining
+        return _json({"name": MODEL_NAME, "version": self._service(request).version, "ready": ready}, 200 if ready else 503)
+
+    async def _figures(self, _: Request) -> Response:
+        # As text it is made from what is kept; a large server's takes a millisecond.
+        return Response(self._metrics.render(), headers={"Content-Type": self._metrics.content_type})
+
+    def _log(self, about: Told, records: pa.Table, scores_N: np.ndarray) -> None:
+        assert self._prediction_log is not None
+        request = about.request or uuid.uuid4().hex
+        self._prediction_log.offer(request, records, scores_N, about.bundle, datetime.now(UTC))
+
+    def _service(self, request: Request) -> Service:
+        """What the request asks for: the current service, or the version in its path."""
+        if "version" not in request.path_params:
+            return self._serving.current
+        version = request.path_params["version"]
+        service = self._serving.find(version)
+        if service is None:
+            served = [kept.version for kept in (self._serving.current, self._serving.previous) if kept is not None]
+            raise RequestError(f"version '{version[:100]}' is not served here; versions: {', '.join(served)}", 404)
+        return service
+
+    def _bounded(self, answer: Callable[[Request, bytes], Awaitable[Response]]) -> Answer:
+        """An answer within the bounds of the house: its queue, its time, and the size of a body."""
+
+        async def bounded(request: Request) -> Response:
+            read = False
+            with self._admission:
+                try:
+                    async with asyncio.timeout(self._settings.timeout_seconds):
+                        body = await _body(request, self._settings.body_bytes)
+                        read = True
+                        self._workroom.check()
+                        return await answer(request, body)
+                except TimeoutError:
+                    seconds = self._settings.timeout_seconds
+                    if read:
+                        raise RefusedError(f"no answer within {seconds:g} seconds; try again", 503, "time") from None
+                    raise RequestError(f"the body did not arrive within {seconds:g} seconds; send it faster", 408) from None
+
+        return bounded
+
+
+def score(predictor: Predictor, records: Records, *, look_up: bool) -> tuple[np.ndarray, dict[str, float]]:
+    """Scores the records of a request.
+
+    Args:
+        predictor: Of the bundle.
+        records: Read.
+        look_up: Whether their text vectors are looked up first.
+
+    Returns:
+        float32 [N], and the seconds of each part of the work.
+    """
+    rows = records.table.num_rows
+    scores_N = np.empty(rows, dtype=np.float32)
+    seconds = {"look_up": 0.0, "encode": 0.0, "model": 0.0} if look_up else {"encode": 0.0, "model": 0.0}
+    for start in range(0, rows, _ROWS_A_RUN):
+        part = Records(*(None if given is None else given[start : start + _ROWS_A_RUN] for given in records))
+        begun = time.perf_counter()
+        vectors_P2V = part.vectors_N2V
+        if look_up:
+            vectors_P2V = predictor.look_up(part.table)
+            seconds["look_up"] += time.perf_counter() - begun
+            begun = time.perf_counter()
+        slots_PS = predictor.encode(part.table)
+        encoded = time.perf_counter()
+        scores_N[start : start + _ROWS_A_RUN] = predictor.run(slots_PS, vectors_P2V, part.llm_NL)
+        seconds["encode"] += encoded - begun
+        seconds["model"] += time.perf_counter() - encoded
+    return scores_N, seconds
+
+
+def _named(path: str, answer: Answer) -> Answer:
+    """An answer that tells its route."""
+
+    async def named(request: Request) -> Response:
+        told(request.scope).route = path
+        return await answer(request)
+
+    return named
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The request's body, as long as it is within the bound; a longer one is not read to its end."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise _too_large(most)
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        if size > most:
+            raise _too_large(most)
+        parts.append(part)
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(most: int) -> RequestError:
+    return RequestError(f"the body is larger than {most:,} bytes; send fewer rows at once", status=413)
+
+
+def _request_id(request: Request) -> str:
+    return request.headers.get("x-request-id", "")[:128]
+
+
+def _content(content: bytes, header_length: int | None = None) -> Response:
+    if header_length is None:
+        return Response(content, media_type="application/json")
+    return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return (
+        _content(orjson.dumps(content))
+        if status == 200
+        else Response(orjson.dumps(content), status, media_type="application/json")
+    )
