@@ -1,4 +1,4 @@
-# The image that answers requests: ONNX Runtime and Feast, no torch. Build it from the root of the repository:
+# The image that answers requests: ONNX Runtime and what reads Feast's stores, no torch. Build it from the root of the repository:
 #   images/build.sh serving
 # Run it with a read-only root file system and a writable /tmp:
 #   docker run --read-only --tmpfs /tmp -p 8080:8080 -v "$PWD/runs:/runs:ro" elec-serving:TAG \

@@ -63,8 +63,8 @@ def build(spec: Spec, folder: Path, *, ids: int, model: ModelSpec | None = None)
     """
     import torch
 
+    from elec.export.bundle import build_bundle
     from elec.models import vanilla_network
-    from elec.serving.export import build_bundle
     from elec.training.checkpoint import ModelRecord, field_records, save_weights
 
     model = model or spec.run.model

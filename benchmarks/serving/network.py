@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.serving.made_service import build, made_spec
+from elec.export.precision import Rows, to_int8
 from elec.llm.encoder import Encoder
 from elec.llm.mllm import MLLM
 from elec.models import gain_network
@@ -28,7 +29,6 @@ from elec.serving.bundle import MODEL, open_bundle
 from elec.serving.golden import Golden
 from elec.serving.latency import request_call
 from elec.serving.network import Network
-from elec.serving.precision import Rows, to_int8
 from elec.serving.predictor import Predictor
 from elec.spec import Spec
 from elec.spec.learning import AdaptSpec, LlmSpec, ModelSpec

@@ -130,10 +130,10 @@ def decide(settings: CanarySpec, champion: Figures, challenger: Figures, seconds
     over = seconds >= settings.seconds
     if not challenger.alive:
         return Decision("rolled_back", ("ended or was restarted while it was watched",))
-    if over and not (champion.alive and champion.requests):
+    enough = challenger.requests >= settings.requests
+    if over and enough and not (champion.alive and champion.requests):
         return Decision("rolled_back", ("could not be compared, for the champion did not answer while it was watched",))
     found = _errors(settings, champion, challenger, certain=not over)
-    enough = challenger.requests >= settings.requests
     if enough:
         found += _latency(settings, champion, challenger, _LIKELY if over else _BEYOND_DOUBT)
         found += _scores(settings, champion, challenger, certain=not over)

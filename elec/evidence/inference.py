@@ -162,8 +162,8 @@ def _with_llm(arm: Arm, plan: Plan, sample: Sample, batch: int) -> Timing:
 def _onnx(network: torch.nn.Module, batch: Batch) -> Callable[[], Any]:
     import onnxruntime
 
-    from elec.serving.export import Probability
-    from elec.serving.onnx_file import export_onnx
+    from elec.export.bundle import Probability
+    from elec.export.onnx_file import export_onnx
 
     slots = batch.slots_BS.numpy()
     vectors = batch.vectors_B2V.numpy() if batch.vectors_B2V is not None else None

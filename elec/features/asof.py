@@ -1,13 +1,15 @@
-"""The point-in-time join by DuckDB's ASOF JOIN, over the Parquet files that Feast's views read.
+"""The point-in-time join without Feast, over the Parquet files that Feast's views read.
 
 It gives what `get_historical_features` of Feast gives: of the rows of a key that are not later than the event the newest, null
 where there is none, or where the view has a time to live and the newest is older than that. A view's files hold one row a key
 and moment, so there are no ties (`FeatureRepository.publish_rows`).
 
-DuckDB sorts and spills to disk within the memory of `duckdb_connection`, so neither the log nor the views have to fit.
+DuckDB puts the log in order of row_id, and joins what is large by its ASOF JOIN; it spills to disk within the memory of
+`duckdb_connection`, so neither the log nor the views have to fit. A view that is small enough is held in memory instead, and
+its values are found batch by batch, which is several times as fast.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +20,10 @@ import pyarrow as pa
 
 from elec.features.engine import duckdb_connection, quoted
 from elec.features.library import quiet
+from elec.features.timelines import Timeline
+
+#: Of a view that is held in memory, by Parquet's count of its bytes before compression.
+MOST_BYTES_HELD = 256 * 2**20
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -65,18 +71,52 @@ class TimedView:
         return found
 
 
-@contextmanager
-def asof_join(rows: Path, views: list[TimedView], batch_rows: int) -> Iterator[pa.RecordBatchReader]:
+def asof_join(
+    rows: Path, views: Sequence[TimedView], batch_rows: int, *, most_bytes_held: int = MOST_BYTES_HELD
+) -> Iterator[dict[str, pa.Array]]:
     """Joins a log with the features that its keys had at each row's own moment.
 
     Args:
         rows: The log's Parquet file with `row_id`, `event_timestamp` and the views' keys, in any order.
         views: No two features of all of them, nor of the log, have the same name.
         batch_rows: Rows of a batch.
+        most_bytes_held: Of a view that is held in memory.
 
     Yields:
-        The log's columns and the views' features, in order of row_id.
+        The log's columns and the views' features of so many rows, in order of row_id.
     """
+    held: list[tuple[str, Timeline]] = []
+    large = []
+    for view in views:
+        timeline = _held(view, most_bytes_held)
+        if timeline is None:
+            large.append(view)
+        else:
+            held.append((view.keys[0][1], timeline))
+    with _joined_by_duckdb(rows, large, batch_rows) as reader:
+        for batch in reader:
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            found = [timeline.at(columns[key], columns["event_timestamp"]) for key, timeline in held]
+            for features in found:
+                columns |= features
+            yield columns
+
+
+def _held(view: TimedView, most_bytes: int) -> Timeline | None:
+    if len(view.keys) > 1:
+        return None
+    return Timeline.read(
+        view.file,
+        key=view.keys[0][0],
+        timestamp=view.timestamp,
+        features=view.features,
+        ttl=view.ttl,
+        most_bytes=most_bytes,
+    )
+
+
+@contextmanager
+def _joined_by_duckdb(rows: Path, views: list[TimedView], batch_rows: int) -> Iterator[pa.RecordBatchReader]:
     selected = ["log.*"]
     joins = []
     for number, view in enumerate(views):

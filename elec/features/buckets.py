@@ -1,8 +1,11 @@
 """Quantile buckets of a numeric field, fit on the training rows."""
 
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -61,3 +64,14 @@ class Buckets:
         values = pc.fill_null(numbers, 0.0).to_numpy(zero_copy_only=False)
         bucket = np.searchsorted(np.asarray(self.edges, dtype=np.float64), values, side="right")
         return np.where(missing, MISSING, bucket + FIRST_VALUE).astype(np.int64)
+
+    def few_ids(self, numbers: Sequence[float | None]) -> list[int]:
+        """What `ids` gives, for numbers that are not worth an Arrow array; one that is not finite is missing."""
+        edges = self.edges
+        if edges is None:
+            return [OUT_OF_VOCABULARY if _is_there(number) else MISSING for number in numbers]
+        return [bisect_right(edges, number) + FIRST_VALUE if _is_there(number) else MISSING for number in numbers]
+
+
+def _is_there(number: float | None) -> TypeGuard[float]:
+    return number is not None and math.isfinite(number)

@@ -17,7 +17,7 @@ from elec.errors import InputError
 from elec.features.buckets import Buckets
 from elec.features.engine import duckdb_connection
 from elec.features.lookup import SUFFIX
-from elec.features.raw import raw_column
+from elec.features.raw import Columns, arrow_column, columns_of, few_values
 from elec.features.vocabulary import Vocabulary
 from elec.spec import DatasetSpec, Entity, FieldSpec, Kind
 
@@ -26,6 +26,10 @@ SCHEMA_VERSION = 2
 
 #: What this code reads, and how the vocabularies' names end in each.
 _SUFFIXES = {1: ".parquet", SCHEMA_VERSION: SUFFIX}
+
+
+# Up to so many rows Python's own values are faster than Arrow's arrays.
+_FEW = 512
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,11 @@ class FeatureEncoder:
                 progress.advance(1, note=field.name)
         return cls(fields, codes)
 
-    def encode(self, table: pa.Table | pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def encode(self, rows: pa.Table | pa.RecordBatch | Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Encodes N rows.
 
         Args:
-            table: Has a column for every field; values may come in any type that `raw_column` can read.
+            rows: Has a column for every field; values may come in any type that `raw_table` can read.
 
         Returns:
             int64 [N, S], the fields' slots in order.
@@ -153,20 +157,33 @@ class FeatureEncoder:
         Raises:
             InputError: If a column is missing, or a value cannot be read as its field's kind.
         """
-        slots_NS = np.empty((table.num_rows, self.slots), dtype=np.int64)
-        present = set(table.schema.names)
+        columns = columns_of(rows)
+        for spec in self._specs:
+            if spec.name not in columns:
+                raise InputError(f"field '{spec.name}': the column is missing; send it, with null where the value is unknown")
+        count = len(next(iter(columns.values()), ()))
+        if self._specs and 0 < count <= _FEW:
+            return self._encode_few(columns)
+        slots_NS = np.empty((count, self.slots), dtype=np.int64)
         slot = 0
         for spec, code in zip(self._specs, self._codes, strict=True):
-            if spec.name not in present:
-                raise InputError(f"field '{spec.name}': the column is missing; send it, with null where the value is unknown")
-            values = raw_column(spec, table.column(spec.name))
-            if spec.kind is Kind.MULTIVALUED:
-                assert isinstance(code, Vocabulary)
-                slots_NS[:, slot : slot + spec.width] = code.list_ids(values, spec.width)
-            else:
-                slots_NS[:, slot] = code.ids(values)
+            slots_NS[:, slot : slot + spec.width] = _arrow_ids(spec, code, columns)
             slot += spec.width
         return slots_NS
+
+    def _encode_few(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Encodes rows that are not worth Arrow arrays."""
+        slots: list[Sequence[int]] = []
+        for spec, code in zip(self._specs, self._codes, strict=True):
+            values = few_values(spec, columns[spec.name])
+            if values is None:
+                slots += _arrow_ids(spec, code, columns).T.tolist()
+            elif spec.kind is Kind.MULTIVALUED:
+                assert isinstance(code, Vocabulary)
+                slots += code.few_list_ids(values, spec.width)
+            else:
+                slots.append(code.few_ids(values))
+        return np.ascontiguousarray(np.array(slots, dtype=np.int64).T)
 
     def save(self, folder: Path) -> None:
         """Writes `encoder.json` and the vocabularies into a folder, which is made."""
@@ -221,6 +238,17 @@ class FeatureEncoder:
             specs.append(spec)
             codes.append(code)
         return cls(specs, codes)
+
+
+def _arrow_ids(
+    spec: FieldSpec, code: Vocabulary | Buckets, columns: Columns
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The ids of N values of a field, int64 [N, width]."""
+    values = arrow_column(spec, columns[spec.name])
+    if spec.kind is Kind.MULTIVALUED:
+        assert isinstance(code, Vocabulary)
+        return code.list_ids(values, spec.width)
+    return code.ids(values)[:, None]
 
 
 def _read_state(file: Path) -> _State:

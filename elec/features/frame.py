@@ -1,12 +1,13 @@
 """The training frame: every row of a split, with the features that its user and item had at the row's own moment.
 
-DuckDB's ASOF JOIN makes it (`elec.features.asof`). Feast's own join, its DuckDB store, stays as the reference and is selected
+`elec.features.asof` makes it. Feast's own join, its DuckDB store, stays as the reference and is selected
 by the spec (`run.feast.join`): it gets a bounded number of rows at a time, and keeps neither their order nor, in some of its
 stores, duplicate rows; so each row carries its `row_id`, and what comes back has to be exactly the rows that went in.
 """
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elec.errors import RunFailedError
-from elec.features.asof import TimedView, asof_join
+from elec.features.asof import MOST_BYTES_HELD, TimedView, asof_join
 from elec.features.definitions import VIEWS
 from elec.features.engine import duckdb_connection
 from elec.features.library import quiet
@@ -53,6 +54,7 @@ def write_frame(
     *,
     join: Literal["fast", "feast"] = "fast",
     chunk_rows: int = CHUNK_ROWS,
+    most_bytes_held: int = MOST_BYTES_HELD,
 ) -> int:
     """Joins a split's rows with the features of their moment.
 
@@ -62,8 +64,9 @@ def write_frame(
         rows: The split's Parquet file, in any order.
         target: The Parquet file to write, sorted by row_id.
         progress: Counts rows.
-        join: By DuckDB over the views' files, or by Feast; both give the same rows.
+        join: Over the views' files (`elec.features.asof`), or by Feast; both give the same rows.
         chunk_rows: Rows of one join by Feast; bounds its memory.
+        most_bytes_held: Of a view that the fast join holds in memory; a larger one is joined by DuckDB.
 
     Returns:
         The number of rows written, which is the number read.
@@ -76,15 +79,27 @@ def write_frame(
     if any(dataset.fields_of(entity) for entity in VIEWS):
         with quiet():
             service = store.get_feature_service(dataset.feature_service)
-    parts = _by_feast(store, service, dataset, rows, chunk_rows) if join == "feast" else _by_duckdb(store, service, rows)
+    if join == "feast":
+        parts = _by_feast(store, service, dataset, rows, chunk_rows)
+    else:
+        views = TimedView.of_service(store, service) if service is not None else []
+        parts = asof_join(rows, views, _BATCH_ROWS, most_bytes_held=most_bytes_held)
+    # Numbers hardly repeat: to look for a dictionary of them takes longer than all else about writing.
+    repeating = [field.name for field in schema if not pa.types.is_floating(field.type)]
     count, last = 0, -1
-    with pq.ParquetWriter(target, schema) as writer:
+    # One thread writes while this one joins the next rows; at most one part waits.
+    with pq.ParquetWriter(target, schema, use_dictionary=repeating) as writer, ThreadPoolExecutor(1) as thread:
+        written: Future[None] | None = None
         for part in parts:
             table = pa.table([pc.cast(part[name], schema.field(name).type) for name in schema.names], schema)
             last = _check_order(table["row_id"], last, target.name)
-            writer.write_table(table)
+            if written is not None:
+                written.result()
+            written = thread.submit(writer.write_table, table)
             count += table.num_rows
             progress.advance(table.num_rows, note=target.stem)
+        if written is not None:
+            written.result()
     expected = pq.ParquetFile(rows).metadata.num_rows
     if count != expected:
         raise RunFailedError(f"{target.name}: the training frame has {count} rows where ingest gave {expected}")
@@ -99,21 +114,15 @@ def _check_order(row_ids: pa.ChunkedArray, last: int, name: str) -> int:
     return int(ids_N[-1]) if len(ids_N) else last
 
 
-def _by_duckdb(store: Any, service: Any | None, rows: Path) -> Iterator[pa.Table]:
-    """The joined rows in order of row_id."""
-    views = TimedView.of_service(store, service) if service is not None else []
-    with asof_join(rows, views, _BATCH_ROWS) as reader:
-        for batch in reader:
-            yield pa.Table.from_batches([batch])
-
-
-def _by_feast(store: Any, service: Any | None, dataset: DatasetSpec, rows: Path, chunk_rows: int) -> Iterator[pa.Table]:
+def _by_feast(
+    store: Any, service: Any | None, dataset: DatasetSpec, rows: Path, chunk_rows: int
+) -> Iterator[dict[str, pa.ChunkedArray]]:
     """The joined rows in order of row_id, so many at a time."""
     for chunk in _sorted_chunks(rows, chunk_rows):
         columns = {name: chunk[name] for name in chunk.column_names}
         if service is not None:
             columns |= _features(store, service, chunk.select(["row_id", "event_timestamp", dataset.user, dataset.item]))
-        yield pa.table(columns)
+        yield columns
 
 
 def _sorted_chunks(rows: Path, chunk_rows: int) -> Iterator[pa.Table]:

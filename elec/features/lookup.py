@@ -12,7 +12,7 @@ or two before the one that is sought, and a look-up touches a few pages however 
 with the text itself: two texts of one hash are told apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elec.errors import InputError
-from elec.features.lookup_hash import Hashes, text_hashes
+from elec.features.lookup_hash import Hashes, text_hash, text_hashes
 from elec.storage import whole_file
 
 #: How the file's name ends.
@@ -34,6 +34,8 @@ _OWN = ("value", "hash", "position", "bucket")
 # Measured with pyarrow 24 on one core: `index_in` 22 ns a text of the list and 7 ns a key, hashing 45 us and 110 ns a key.
 _SHORT_LIST = 2_000
 _SHORT_LIST_PER_KEY = 3
+# And up to so many keys are looked up one by one, at 4 us a key.
+_ONE_BY_ONE = 12
 # Hashes looked at in one step; a cache line.
 _STEP = 8
 _KEYS_AT_ONCE = 65_536
@@ -74,6 +76,20 @@ class _Index:
             row_R = row_R[~equal_R]
             place_N[row_R] += 1
         return position_N
+
+    def position(self, values: pa.Array, key: str) -> int:
+        """Where a key stands in the values; -1 for nowhere."""
+        count = len(self.hash_V)
+        if not count:
+            return -1
+        hashed = text_hash(key.encode())
+        place = int(self.bucket_V[((hashed >> 32) * count) >> 32])
+        while place < count and self.hash_V[place] <= hashed:
+            position = int(self.position_V[place])
+            if self.hash_V[place] == hashed and values[position].as_py() == key:
+                return position
+            place += 1
+        return -1
 
     def _first_not_below(self, hash_N: Hashes) -> npt.NDArray[np.int64]:
         """For each hash the first place of one that is not below it; V if all are."""
@@ -126,6 +142,13 @@ class Lookup:
         starts = range(0, len(keys), _KEYS_AT_ONCE)
         parts = [self._index.positions(self.values, keys.slice(start, _KEYS_AT_ONCE)) for start in starts]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def few_positions(self, keys: Sequence[str]) -> list[int]:
+        """What `positions` gives, for keys that are not worth an Arrow array."""
+        if len(keys) > _ONE_BY_ONE:
+            positions: list[int] = self.positions(pa.array(keys, pa.string())).tolist()
+            return positions
+        return [self._index.position(self.values, key) for key in keys]
 
     def save(self, file: Path, further: Mapping[str, pa.Array] | None = None) -> None:
         """Writes the file; equal content gives equal bytes.

@@ -2,8 +2,11 @@
 
 Feast's own incremental mode starts a year before now for a view without time to live, and never looks at earlier rows
 again. Here a fingerprint of the rows that were written tells whether they are still the same.
+
+The rows are written by `elec.features.online_writers`, as Feast would write them, and Feast's registry is told so.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +18,7 @@ from pydantic import BaseModel
 from elec import storage
 from elec.features.engine import duckdb_connection, quoted
 from elec.features.library import quiet
+from elec.features.online_writers import BATCH_ROWS, online_writer
 from elec.progress import Progress
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,13 +33,13 @@ class ViewRows:
 
     Attributes:
         name: The view.
-        key: The entity's key.
+        keys: The entity's join keys.
         features: The view's features.
-        file: Parquet: the key, `event_timestamp`, the features.
+        file: Parquet: the keys, `event_timestamp`, the features.
     """
 
     name: str
-    key: str
+    keys: tuple[str, ...]
     features: tuple[str, ...]
     file: Path
 
@@ -76,22 +80,55 @@ def materialize(store: Any, views: Sequence[ViewRows], state_file: str, as_of: d
     if storage.exists(state_file):
         state = OnlineState.model_validate_json(storage.read_bytes(state_file))
     done = {}
-    with Progress("write online store", unit="views", total=len(views)) as progress:
-        for view in views:
-            progress.advance(0, note=view.name)
-            before = state.views.get(view.name)
-            if before is not None and not _still_there(store, view):
-                before = None
-            start = _start(before, as_of, _fingerprint(view, before.as_of) if before is not None else "")
-            done[view.name] = "none" if start is None else "all" if start == _EPOCH else "new"
-            if start is not None:
-                with quiet():
-                    store.materialize(start, as_of, feature_views=[view.name])
-                state.views[view.name] = Written(as_of=as_of, fingerprint=_fingerprint(view, as_of))
-                # After each view, so that a run that is stopped between two of them does not do the first again.
-                storage.write_bytes(state_file, state.model_dump_json(indent=2).encode())
-            progress.advance(1)
+    for view in views:
+        before = state.views.get(view.name)
+        if before is not None and not _still_there(store, view):
+            before = None
+        start = _start(before, as_of, _fingerprint(view, before.as_of) if before is not None else "")
+        done[view.name] = "none" if start is None else "all" if start == _EPOCH else "new"
+        if start is not None:
+            write_online(store, view, start, as_of)
+            state.views[view.name] = Written(as_of=as_of, fingerprint=_fingerprint(view, as_of))
+            # After each view, so that a run that is stopped between two of them does not do the first again.
+            storage.write_bytes(state_file, state.model_dump_json(indent=2).encode())
     return done
+
+
+def write_online(store: Any, view: ViewRows, start: datetime, as_of: datetime) -> None:
+    """Writes the newest row of each key that is of a time from `start` to `as_of`, as `FeatureStore.materialize` does.
+
+    Args:
+        store: The `feast.FeatureStore` that the definitions were applied to.
+        view: What to write.
+        start: Earlier rows are not looked at.
+        as_of: Nor are later ones.
+    """
+    keys = ", ".join(quoted(key) for key in view.keys)
+    columns = ", ".join(quoted(name) for name in (*view.keys, "event_timestamp", *view.features))
+    there = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in view.keys)
+    rows = f"FROM read_parquet($file) WHERE event_timestamp BETWEEN $start AND $until AND {there}"
+    given = {"file": str(view.file), "start": start, "until": as_of}
+    with duckdb_connection() as connection:
+        ((total,),) = connection.execute(f"SELECT count(DISTINCT ({keys})) {rows}", given).fetchall()
+        newest = connection.sql(
+            f"""
+            SELECT {columns} {rows}
+            QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY event_timestamp DESC) = 1
+            """,
+            params=given,
+        )
+        started = time.monotonic()
+        with (
+            online_writer(store.config) as writer,
+            Progress("write online store", unit="keys", total=total) as progress,
+        ):
+            for batch in newest.to_arrow_reader(BATCH_ROWS):
+                writer.write(view.name, view.keys, batch)
+                rate = (progress.done + batch.num_rows) / (time.monotonic() - started)
+                progress.advance(batch.num_rows, note=f"{view.name}, {rate:,.0f} keys/s")
+            writer.flush()
+    with quiet():
+        store.registry.apply_materialization(store.get_feature_view(view.name), store.project, start, as_of)
 
 
 def _start(before: Written | None, as_of: datetime, fingerprint: str) -> datetime | None:
@@ -107,7 +144,7 @@ def _start(before: Written | None, as_of: datetime, fingerprint: str) -> datetim
 
 def _fingerprint(view: ViewRows, until: datetime) -> str:
     """A hash over the rows of a view up to a moment, whatever their order."""
-    names = [view.key, "event_timestamp", *view.features]
+    names = [*view.keys, "event_timestamp", *view.features]
     with duckdb_connection() as connection:
         rows, digest = connection.execute(
             f"""
@@ -123,16 +160,18 @@ def _still_there(store: Any, view: ViewRows) -> bool:
     """Whether the online store answers for any of a few keys; a flushed or deleted one does not."""
     if not store.get_feature_view(view.name).materialization_intervals:
         return False
+    distinct = ", ".join(quoted(key) for key in view.keys)
     has_value = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in view.features)
     with duckdb_connection() as connection:
         keys = connection.execute(
-            f"SELECT DISTINCT {quoted(view.key)} FROM read_parquet($file) WHERE {has_value} LIMIT {_PROBED_KEYS}",  # noqa: S608
+            f"SELECT DISTINCT {distinct} FROM read_parquet($file) WHERE {has_value} LIMIT {_PROBED_KEYS}",  # noqa: S608
             {"file": str(view.file)},
         ).fetchall()
     if not keys:
         return True
     with quiet():
         answer = store.get_online_features(
-            features=[f"{view.name}:{name}" for name in view.features], entity_rows=[{view.key: found[0]} for found in keys]
+            features=[f"{view.name}:{name}" for name in view.features],
+            entity_rows=[dict(zip(view.keys, found, strict=True)) for found in keys],
         ).to_dict()
     return any(value is not None for name in view.features for value in answer[name])

@@ -3,9 +3,11 @@
 Training and serving both pass through here, so that `5`, `5.0` and `"5"` are the same user wherever they are read.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import NoneType
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +22,11 @@ TYPES: dict[Kind, pa.DataType] = {
     Kind.MULTIVALUED: pa.list_(pa.string()),
     Kind.TEXT: pa.string(),
 }
+
+#: Of a column as it comes: Python's own values, or Arrow's.
+Values: TypeAlias = Sequence[Any] | pa.Array | pa.ChunkedArray
+#: Columns of equal length by name.
+Columns: TypeAlias = Mapping[str, Values]
 
 # float64 holds every integer up to here.
 _EXACT_INTEGERS = 2.0**53
@@ -52,7 +59,53 @@ def raw_column(field: FieldSpec, values: pa.Array | pa.ChunkedArray) -> pa.Array
         ) from None
 
 
-def raw_table(fields: Sequence[FieldSpec], columns: Mapping[str, Sequence[Any] | pa.Array | pa.ChunkedArray]) -> pa.Table:
+def few_values(field: FieldSpec, values: Values) -> list[Any] | None:
+    """Brings a few values to Python's own form of the field's raw type, where Arrow's fixed costs would outweigh the values.
+
+    Args:
+        field: The field.
+        values: N values.
+
+    Returns:
+        N texts, finite or other floats, or lists of texts, null and empty texts among them; None for values that are out of
+        the ordinary, which are left to `raw_column`, as all errors are.
+    """
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        of_arrow = _few_of_arrow(field.kind, values)
+        if of_arrow is None:
+            return None
+        values = of_arrow
+    kinds = set(map(type, values))
+    if field.kind is Kind.NUMERIC:
+        return list(map(_float, values)) if kinds <= {float, int, NoneType} else None
+    if kinds <= {str, NoneType}:
+        return _few_joined(values, field.separator) if field.kind is Kind.MULTIVALUED else list(values)
+    if field.kind is Kind.MULTIVALUED:
+        parts = itertools.chain.from_iterable(filter(None, values)) if kinds <= {list, NoneType} else (0,)
+        return list(values) if set(map(type, parts)) <= {str, NoneType} else None
+    # How Arrow writes a fraction is left to Arrow.
+    whole = kinds <= {str, int, float, NoneType} and all(
+        type(value) is not float or math.isnan(value) or (value.is_integer() and abs(value) <= _EXACT_INTEGERS)
+        for value in values
+    )
+    return list(map(_text, values)) if whole else None
+
+
+def columns_of(rows: pa.Table | pa.RecordBatch | Columns) -> Columns:
+    """The columns of a table by name."""
+    return rows if isinstance(rows, Mapping) else dict(zip(rows.schema.names, rows.columns, strict=True))
+
+
+def arrow_column(field: FieldSpec, values: Values) -> pa.Array:
+    """A column, as it comes, at the field's raw type.
+
+    Raises:
+        InputError: If a value cannot be read as the field's kind.
+    """
+    return raw_column(field, values if isinstance(values, pa.Array | pa.ChunkedArray) else _array(values, field.separator))
+
+
+def raw_table(fields: Sequence[FieldSpec], columns: Columns) -> pa.Table:
     """Builds a table of raw values from columns of Python values, such as those of a JSON request.
 
     Args:
@@ -69,14 +122,35 @@ def raw_table(fields: Sequence[FieldSpec], columns: Mapping[str, Sequence[Any] |
     for field in fields:
         if field.name not in columns:
             raise InputError(f"field '{field.name}': the column is missing; send it, with null where the value is unknown")
-        values = columns[field.name]
-        arrays[field.name] = raw_column(
-            field, values if isinstance(values, pa.Array | pa.ChunkedArray) else _array(values, field.separator)
-        )
+        arrays[field.name] = arrow_column(field, columns[field.name])
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"the columns differ in length ({lengths}); send one value per row in each")
     return pa.table(arrays)
+
+
+def _few_of_arrow(kind: Kind, values: pa.Array | pa.ChunkedArray) -> list[Any] | None:
+    """Arrow's values as Python's own, if they are of a type that needs no more thought."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    plain = pa.types.is_string(values.type)
+    if kind is Kind.NUMERIC:
+        # Null is NaN then, which is missing too.
+        plain = pa.types.is_floating(values.type) or pa.types.is_integer(values.type)
+    elif kind is Kind.MULTIVALUED:
+        return values.to_pylist() if values.type == TYPES[kind] else None
+    return values.to_numpy(zero_copy_only=False).tolist() if plain else None
+
+
+def _few_joined(values: Sequence[str | None], separator: str) -> list[Any] | None:
+    """Joined texts as lists; printable ones, in which a space is the only thing to trim."""
+    if not all(value is None or value.isprintable() for value in values):
+        return None
+    return [[part.strip() for part in value.split(separator)] if value else None for value in values]
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _array(values: Sequence[Any], separator: str) -> pa.Array:

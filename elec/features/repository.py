@@ -109,7 +109,7 @@ class FeatureRepository:
             views = [
                 ViewRows(
                     VIEWS[entity],
-                    self.dataset.key_of(entity),
+                    (self.dataset.key_of(entity),),
                     tuple(field.name for field in self.dataset.fields_of(entity)),
                     file,
                 )
@@ -140,7 +140,7 @@ class FeatureRepository:
                 copy = Path(scratch, f"{name}.parquet")
                 write_vectors(file, copy, key, vectors.size)
                 _publish_file(copy, vectors.file(self.data_folder, entity))
-                views.append(ViewRows(name, key, (VECTOR,), copy))
+                views.append(ViewRows(name, (key,), (VECTOR,), copy))
             made = self._put_online(
                 lambda folder: vector_definitions(self.dataset, vectors, folder), views, Path(scratch), as_of
             )

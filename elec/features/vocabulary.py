@@ -1,5 +1,7 @@
 """The known values of a field: fit on the training rows, most frequent first, looked up in one vectorised step."""
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ from elec.features.ids import FIRST_VALUE, MISSING, OUT_OF_VOCABULARY, PADDING
 from elec.features.lookup import Lookup, one_array
 from elec.spec import FieldSpec, Kind
 
+# Most values whose ids are kept at hand; some 10 MiB.
+_KEPT = 65_536
+_AT_FIRST: dict[str | None, int] = {None: MISSING, "": MISSING}
+
 
 class Vocabulary:
-    """Values and their ids.
+    """Values and their ids. Threads may share a vocabulary.
 
     Args:
         values: Distinct text; the id of a value is its position + 3.
@@ -24,6 +30,8 @@ class Vocabulary:
 
     def __init__(self, values: pa.Array | Lookup) -> None:
         self._lookup = values if isinstance(values, Lookup) else Lookup(values)
+        # The ids of values that were asked for lately. Unknown ones are not among them: a client can invent any number.
+        self._kept = dict(_AT_FIRST)
 
     @property
     def values(self) -> pa.Array:
@@ -67,6 +75,39 @@ class Vocabulary:
         if values.null_count:
             ids_N[values.is_null().to_numpy(zero_copy_only=False)] = MISSING
         return ids_N
+
+    def few_ids(self, texts: Sequence[str | None]) -> list[int]:
+        """What `ids` gives, for texts that are not worth an Arrow array; an empty one is missing."""
+        ids = list(map(self._kept.get, texts))
+        if None not in ids:
+            return ids  # type: ignore[return-value]
+        found = self._found([text for text, own in zip(texts, ids, strict=True) if own is None])
+        return [found[text] if own is None else own for text, own in zip(texts, ids, strict=True)]
+
+    def few_list_ids(self, lists: Sequence[Sequence[str | None] | None], width: int) -> list[tuple[int, ...]]:
+        """What `list_ids` gives, for lists that are not worth an Arrow array; a tuple a slot."""
+        ids = iter(self.few_ids([text for texts in lists for text in texts or ()]))
+        rows = []
+        for texts in lists:
+            of_row = dict.fromkeys(itertools.islice(ids, len(texts or ())))
+            of_row.pop(MISSING, None)
+            rows.append([*(of_row or (MISSING,)), *(PADDING,) * width][:width])
+        return list(zip(*rows, strict=True))
+
+    def _found(self, texts: Sequence[Any]) -> dict[str | None, int]:
+        """The ids of texts that are looked up, and kept."""
+        distinct = list(dict.fromkeys(texts))
+        positions = self._lookup.few_positions(distinct)
+        found = {
+            text: OUT_OF_VOCABULARY if position < 0 else position + FIRST_VALUE
+            for text, position in zip(distinct, positions, strict=True)
+        }
+        known = {text: own for text, own in found.items() if own != OUT_OF_VOCABULARY}
+        if len(self._kept) + len(known) > _KEPT:
+            # Another thread may still read the old ones.
+            self._kept = dict(_AT_FIRST)
+        self._kept.update(known)
+        return found
 
     def list_ids(self, lists: pa.Array, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The ids of N lists, int64 [N, width].

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import orjson
@@ -128,7 +128,7 @@ class Segments:
         self._checker = checker
         self._work = work
         self._kept = kept
-        settings = [_SCHEMA, duckdb.__version__, checker.settings]
+        settings = [_SCHEMA, version("duckdb"), checker.settings]
         self._key = hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
     def of(self, files: list[SourceFile], now: int, what: str) -> list[Segment]:

@@ -8,11 +8,13 @@ import pyarrow as pa
 
 from elec.errors import ElecError, InputError
 from elec.features import FeatureEncoder
+from elec.features.raw import Columns, arrow_column, columns_of
 from elec.serving.bundle import Bundle
 from elec.serving.golden import Golden
 from elec.serving.manifest import Manifest
 from elec.serving.network import DEFAULT_SETTINGS, Network
 from elec.serving.semantic_ids import SemanticIds
+from elec.spec.dataset import Entity, FieldSpec
 from elec.spec.serving import ServingSpec
 
 #: Rows a run of the network, which bounds the memory of its activations.
@@ -23,6 +25,7 @@ class FeatureLookupError(ElecError):
     """The feature store cannot be asked now, so nothing is ranked: a score from invented features would be a wrong one."""
 
 
+Records: TypeAlias = pa.Table | pa.RecordBatch | Columns
 Keys: TypeAlias = Sequence[object] | pa.Array | pa.ChunkedArray
 
 
@@ -92,12 +95,12 @@ class Predictor:
         self._golden = Golden.load(bundle.golden, self.manifest.fields, self.manifest.vector_size, self.manifest.llm_size)
 
     def score(
-        self, table: pa.Table | pa.RecordBatch, vectors_N2V: np.ndarray | None = None, llm_NL: np.ndarray | None = None
+        self, records: Records, vectors_N2V: np.ndarray | None = None, llm_NL: np.ndarray | None = None
     ) -> np.ndarray:
         """Scores records.
 
         Args:
-            table: N rows with a raw column for every field; null is a missing value. Other columns are not looked at.
+            records: N rows with a raw column for every field; null is a missing value. Other columns are not looked at.
             vectors_N2V: The text vectors of the rows, float32, for a student that reads them; looked up when left out.
             llm_NL: The M-LLM's representations of the rows, float32, for a gain network.
 
@@ -108,9 +111,11 @@ class Predictor:
             InputError: If a field's column is missing or cannot be read as the field's kind, or representations are missing.
             FeatureLookupError: If there is nowhere to look the vectors up.
         """
-        scores = np.empty(table.num_rows, dtype=np.float32)
-        for start in range(0, table.num_rows, _ROWS):
-            part = table.slice(start, _ROWS)
+        columns = columns_of(records)
+        rows = len(next(iter(columns.values()), ()))
+        scores = np.empty(rows, dtype=np.float32)
+        for start in range(0, rows, _ROWS):
+            part = {name: values[start : start + _ROWS] for name, values in columns.items()}
             vectors_P2V = None
             if self.manifest.vectors is not None:
                 vectors_P2V = self.look_up(part) if vectors_N2V is None else vectors_N2V[start : start + _ROWS]
@@ -122,11 +127,11 @@ class Predictor:
         """Runs the network on encoded rows, int64 [N, S], and on what else it reads of them; gives float32 [N]."""
         return self.network.run(slots_NS, vectors_N2V, llm_NL)
 
-    def encode(self, table: pa.Table | pa.RecordBatch) -> np.ndarray:
+    def encode(self, records: Records) -> np.ndarray:
         """The ids of raw records, int64 [N, S]."""
-        return self.encoder.encode(table if self.semantic_ids is None else self.semantic_ids.add(table))
+        return self.encoder.encode(records if self.semantic_ids is None else self.semantic_ids.add(records))
 
-    def look_up(self, table: pa.Table | pa.RecordBatch) -> np.ndarray:
+    def look_up(self, records: Records) -> np.ndarray:
         """The text vectors of the users and items of records, float32 [N, 2, V].
 
         Raises:
@@ -138,11 +143,12 @@ class Predictor:
                 "this model reads text vectors, and this server was started without Feast to look them up in; "
                 "send the input 'vectors', or start it with --feast FOLDER"
             )
+        columns = columns_of(records)
         keys = []
-        for name in (self.manifest.user, self.manifest.item):
-            if name not in table.schema.names:
+        for name, of in ((self.manifest.user, Entity.USER), (self.manifest.item, Entity.ITEM)):
+            if name not in columns:
                 raise InputError(f"field '{name}': the column is missing; send it, with null where the value is unknown")
-            keys.append(table.column(name))
+            keys.append(arrow_column(FieldSpec(name=name, of=of), columns[name]))
         return self._vectors.vectors(*keys)
 
     def warm_up(self) -> None:

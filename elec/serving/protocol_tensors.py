@@ -1,6 +1,8 @@
 """The tensors of an inference request: named, typed, with a shape, their data in the JSON or behind it."""
 
 from collections.abc import Mapping
+from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,8 @@ ACCEPTED: Mapping[Kind, tuple[str, frozenset[str]]] = {
 }
 
 
-def read_field(tensor: Mapping[str, Any], field: FieldSpec, most_rows: int, tail: Tail) -> pa.Array:
-    """A field's values.
+def read_field(tensor: Mapping[str, Any], field: FieldSpec, most_rows: int, tail: Tail) -> list[Any] | pa.Array:
+    """A field's values; the list of the request itself where Arrow would take it as it stands.
 
     Args:
         tensor: With `name`, `datatype`, `shape`, and `data` or `binary_data_size`.
@@ -50,6 +52,8 @@ def read_field(tensor: Mapping[str, Any], field: FieldSpec, most_rows: int, tail
         raise RequestError(f"input '{name}' has {len(data)} values and the shape {shape!r}; send the shape [{len(data)}]", 422)
     _check_rows(len(data), most_rows)
     if size is not None:
+        return data
+    if _is_plain(data, datatype, field.kind):
         return data
     try:
         column = pa.array(data)
@@ -96,6 +100,18 @@ def read_floats(tensor: Mapping[str, Any], sizes: tuple[int, ...], most_rows: in
         return values.astype(np.float32).reshape(rows, *sizes)
     except (ValueError, OverflowError):
         raise RequestError(wrong_count, 422) from None
+
+
+def _is_plain(data: list[Any], datatype: str, of: Kind) -> bool:
+    """Whether the data are of one type, which is plainly the datatype's."""
+    kinds = set(map(type, data))
+    if datatype in FLOATS:
+        return kinds <= {float, NoneType}
+    if datatype in INTEGERS:
+        return kinds <= {int, NoneType} and all(value is None or -(2**63) <= value < 2**63 for value in data)
+    if of is Kind.MULTIVALUED and kinds <= {list, NoneType}:
+        return set(map(type, chain.from_iterable(filter(None, data)))) <= {str, NoneType}
+    return kinds <= {str, NoneType}
 
 
 def _binary_size(tensor: Mapping[str, Any]) -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from elec.errors import InputError
+from elec.features.raw import raw_table
 from elec.features.store_config import OnlineStoreError
 from elec.serving.item_cache import ItemCache, Parts
 from elec.serving.predictor import FeatureLookupError, Features, Predictor
@@ -139,7 +140,7 @@ class Ranker:
             kept=int(np.count_nonzero(there_N)),
             degraded=tuple(answer.degraded),
             seconds=answer.seconds,
-            records=self._records(request, described, items) if recorded else None,
+            records=self._records(raw_table(self._of_request.fields, request), described, items) if recorded else None,
         )
 
     def warm_up(self) -> None:

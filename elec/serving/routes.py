@@ -113,7 +113,7 @@ class Routes:
         records = parse_infer(content, manifest.fields, self._settings.rows, manifest.vector_size, manifest.llm_size, tail)
         about.request = content.get("id") or _request_id(request)
         look_up = manifest.vectors is not None and records.vectors_N2V is None
-        room = self._workroom.aside if look_up or records.table.num_rows > _ROWS_HERE else self._workroom.here
+        room = self._workroom.aside if look_up or records.rows > _ROWS_HERE else self._workroom.here
         scores_N, about.seconds = await room(lambda: score(predictor, records, look_up=look_up))
         self._metrics.observe_scores(scores_N, service.version)
         if self._prediction_log is not None and self._prediction_log.sampled():
@@ -194,18 +194,18 @@ def score(predictor: Predictor, records: Records, *, look_up: bool) -> tuple[np.
     Returns:
         float32 [N], and the seconds of each part of the work.
     """
-    rows = records.table.num_rows
+    rows = records.rows
     scores_N = np.empty(rows, dtype=np.float32)
     seconds = {"look_up": 0.0, "encode": 0.0, "model": 0.0} if look_up else {"encode": 0.0, "model": 0.0}
     for start in range(0, rows, _ROWS_A_RUN):
-        part = Records(*(None if given is None else given[start : start + _ROWS_A_RUN] for given in records))
+        part = records if rows <= _ROWS_A_RUN else records.part(start, start + _ROWS_A_RUN)
         begun = time.perf_counter()
         vectors_P2V = part.vectors_N2V
         if look_up:
-            vectors_P2V = predictor.look_up(part.table)
+            vectors_P2V = predictor.look_up(part.columns)
             seconds["look_up"] += time.perf_counter() - begun
             begun = time.perf_counter()
-        slots_PS = predictor.encode(part.table)
+        slots_PS = predictor.encode(part.columns)
         encoded = time.perf_counter()
         scores_N[start : start + _ROWS_A_RUN] = predictor.run(slots_PS, vectors_P2V, part.llm_NL)
         seconds["encode"] += encoded - begun

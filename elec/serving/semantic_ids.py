@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from elec.errors import InputError
 from elec.features.lookup import Lookup, one_array
-from elec.features.raw import raw_column
+from elec.features.raw import Columns, arrow_column, columns_of
 from elec.spec.dataset import Entity, FieldSpec
 
 
@@ -40,20 +40,19 @@ class SemanticIds:
             raise InputError(f"{path}: its codes are {held}, not {', '.join(names)}; publish the bundle anew")
         self._codes = {name: codes.column(name) for name in names}
 
-    def add(self, table: pa.Table | pa.RecordBatch) -> pa.Table:
-        """The records with a column for every semantic id; null for an item that the table does not have.
+    def add(self, records: pa.Table | pa.RecordBatch | Columns) -> Columns:
+        """The records' columns, and one for every semantic id; null for an item that the table does not have.
 
         Raises:
             InputError: If the records have no column of the item's key.
         """
-        if self._item.name not in table.schema.names:
+        given = columns_of(records)
+        if self._item.name not in given:
             raise InputError(f"field '{self._item.name}': the column is missing; send it, with null where the value is unknown")
-        position_N = self._lookup.positions(raw_column(self._item, table.column(self._item.name)))
+        position_N = self._lookup.positions(arrow_column(self._item, given[self._item.name]))
         row_N = pa.array(position_N, mask=position_N < 0)
-        columns = {name: table.column(name) for name in table.schema.names if name not in self._codes}
-        for name, codes in self._codes.items():
-            columns[name] = pc.cast(codes.take(row_N), pa.string())
-        return pa.table(columns)
+        codes = {name: pc.cast(of_items.take(row_N), pa.string()) for name, of_items in self._codes.items()}
+        return {**given, **codes}
 
 
 def write_semantic_ids(items: Path, target: Path, item: str, names: Sequence[str]) -> None:

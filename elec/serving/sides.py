@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from elec.features.encoding import FeatureEncoder
 from elec.features.ids import FIRST_VALUE
-from elec.features.raw import TYPES, raw_table
+from elec.features.raw import TYPES, Columns, columns_of, raw_table
 from elec.features.vectors import dense
 from elec.serving.manifest import Manifest
 from elec.serving.semantic_ids import SemanticIds
@@ -46,13 +46,9 @@ class Side:
         """How many ids a row has."""
         return self._encoder.slots
 
-    def row(self, values: Mapping[str, Any]) -> pa.Table:
-        """A row of raw values; a field that is left out is missing.
-
-        Raises:
-            InputError: If a value cannot be read as its field's kind.
-        """
-        return raw_table(self.fields, {field.name: [values.get(field.name)] for field in self.fields})
+    def row(self, values: Mapping[str, Any]) -> Columns:
+        """A row of raw values; a field that is left out is missing."""
+        return {field.name: [values.get(field.name)] for field in self.fields}
 
     def nothing(self, keys: Sequence[str]) -> pa.Table:
         """Rows of which the keys are known and nothing else."""
@@ -61,9 +57,13 @@ class Side:
             columns[self._view] = pa.nulls(len(keys), pa.list_(pa.float32()))
         return pa.table(columns | {self._key: pa.array(keys, pa.string())})
 
-    def encode(self, table: pa.Table) -> npt.NDArray[np.int64]:
-        """The ids of N rows, int64 [N, `slots`]."""
-        return self._encoder.encode(table if self._semantic_ids is None else self._semantic_ids.add(table))
+    def encode(self, rows: pa.Table | Columns) -> npt.NDArray[np.int64]:
+        """The ids of N rows, int64 [N, `slots`].
+
+        Raises:
+            InputError: If a value cannot be read as its field's kind.
+        """
+        return self._encoder.encode(rows if self._semantic_ids is None else self._semantic_ids.add(rows))
 
     def vectors(self, table: pa.Table) -> npt.NDArray[np.float32] | None:
         """The text vectors that stand in N rows, float32 [N, V]; zeros for what is unknown, None if none are read."""
@@ -75,11 +75,12 @@ class Side:
             return None
         return dense(pa.array([values.get(self._view)], pa.list_(pa.float32())), self.vector_size)
 
-    def known(self, slots_NI: npt.NDArray[np.int64], table: pa.Table) -> npt.NDArray[np.bool_]:
+    def known(self, slots_NI: npt.NDArray[np.int64], rows: pa.Table | Columns) -> npt.NDArray[np.bool_]:
         """Which of N users or items the model knows: by its vocabulary of keys, or, without one, by any value of theirs."""
         if self._key_slot is not None:
             return slots_NI[:, self._key_slot] >= FIRST_VALUE
         known_N = np.full(len(slots_NI), not self._described)
+        table = raw_table(self.fields, columns_of(rows))
         for name in self._described:
             known_N |= pc.is_valid(table.column(name)).to_numpy(zero_copy_only=False)
         return known_N

@@ -110,7 +110,7 @@ def _judge(
     import pyarrow.parquet as pq
 
     from elec.evaluation import evaluate as measure
-    from elec.serving.export import build_bundle, note_cost
+    from elec.export.bundle import build_bundle, note_cost
     from elec.serving.latency import measure_latency
     from elec.serving.start import open_features
 

@@ -1,9 +1,9 @@
-"""The training frame: point-in-time correct, every row accounted for, and the same from DuckDB's join and from Feast's."""
+"""The training frame: point-in-time correct, every row accounted for, and the same from every join."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,8 @@ TTL = timedelta(hours=2)
 
 START_US = int(START.timestamp()) * 1_000_000
 
-JOINS: tuple[Literal["fast", "feast"], ...] = ("fast", "feast")
+#: How a frame is made: with the views in memory, by DuckDB's ASOF JOIN, by Feast.
+JOINS: dict[str, dict[str, Any]] = {"held": {}, "asof": {"most_bytes_held": 0}, "feast": {"join": "feast"}}
 
 
 class Joined:
@@ -46,9 +47,7 @@ class Joined:
         scratch.mkdir(exist_ok=True)
         self.repository.publish_rows(self.folder, scratch)
 
-    def frame(
-        self, join: Literal["fast", "feast"] = "fast", *, ttl: timedelta = timedelta(0), chunk_rows: int = 200_000
-    ) -> pa.Table:
+    def frame(self, join: str, *, ttl: timedelta = timedelta(0), chunk_rows: int = 200_000) -> pa.Table:
         target = self.folder / f"{join}.parquet"
         with Progress("join", unit="rows") as progress:
             count = write_frame(
@@ -57,7 +56,7 @@ class Joined:
                 self.folder / "log.parquet",
                 target,
                 progress,
-                join=join,
+                **JOINS[join],
                 chunk_rows=chunk_rows,
             )
         table = pq.read_table(target)
@@ -115,7 +114,7 @@ def newest(rows: list[dict[str, Any]], key: str, value: str | None, at: datetime
     order=st.randoms(use_true_random=False),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_both_joins_give_the_values_of_the_moment_and_none_from_later(
+def test_all_joins_give_the_values_of_the_moment_and_none_from_later(
     joined: Joined, users: list[Any], items: list[Any], log: list[Any], ttl: timedelta, chunk_rows: int, order: Any
 ) -> None:
     # Each value tells which row it is from; some are null, and a null is newer than an older value.
@@ -140,8 +139,9 @@ def test_both_joins_give_the_values_of_the_moment_and_none_from_later(
     shuffled = list(log_rows)
     order.shuffle(shuffled)
     joined.publish(user_rows, item_rows, shuffled)
-    fast, feast = (joined.frame(join, ttl=ttl, chunk_rows=chunk_rows) for join in JOINS)
+    fast, asof, feast = (joined.frame(join, ttl=ttl, chunk_rows=chunk_rows) for join in JOINS)
     assert fast.equals(feast)
+    assert asof.equals(feast)
     assert fast["row_id"].to_pylist() == list(range(len(log_rows)))
     for row, event in zip(fast.to_pylist(), log_rows, strict=True):
         at = event["event_timestamp"]
@@ -170,7 +170,7 @@ def test_a_value_at_the_end_of_its_time_to_live_counts_and_one_after_it_does_not
         assert joined.frame(join, ttl=TTL)["age"].to_pylist() == [1.0, None], join
 
 
-def test_many_rows_are_the_same_from_both_joins(joined: Joined) -> None:
+def test_many_rows_are_the_same_from_all_joins(joined: Joined) -> None:
     """More rows than one batch of the fast join, keys that the views do not know, many rows of one key and moment."""
     draw = np.random.default_rng(3)
     users, items = (
@@ -199,9 +199,10 @@ def test_many_rows_are_the_same_from_both_joins(joined: Joined) -> None:
         }
     )
     pq.write_table(log, joined.folder / "log.parquet")
-    fast, feast = (joined.frame(join) for join in JOINS)
+    fast, asof, feast = (joined.frame(join) for join in JOINS)
     assert fast.num_rows == rows
     assert fast.equals(feast)
+    assert asof.equals(feast)
     assert 0 < fast["age"].null_count < rows
 
 

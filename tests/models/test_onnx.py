@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 import torch
 
+from elec.export.onnx_file import export_onnx
 from elec.models import COLLABORATIVE_MODULES, vanilla_network
-from elec.serving.onnx_file import export_onnx
 from elec.spec.learning import ModelSpec
 from tests.models.reference import FIELDS, VECTOR, slots_of, vectors_of
 

@@ -179,7 +179,7 @@ def metadata(**other: object) -> BundleMetadata:
 
 def make_bundle(root: Path, *, seed: int = 0) -> Manifest:
     """A bundle in `root/bundle`, with its features and its model beside it."""
-    from elec.serving.export import build_bundle
+    from elec.export.bundle import build_bundle
 
     features = root / "features"
     if not features.exists():
@@ -199,7 +199,7 @@ def variant(bundle: Path, folder: Path, **changes: object) -> Manifest:
 
 def make_student(root: Path, student: Student) -> Manifest:
     """The bundle of a student in `root/<student>`, from the features, knowledge and views of vectors of that folder."""
-    from elec.serving.export import build_bundle
+    from elec.export.bundle import build_bundle
 
     features, knowledge = root / "features", root / "knowledge"
     if not features.exists():
@@ -220,7 +220,7 @@ def make_student(root: Path, student: Student) -> Manifest:
 
 def unsplit(root: Path, student: Student, folder: Path) -> Path:
     """The bundle of a student of `make_student`, the network of which is in one piece."""
-    from elec.serving.export import build_bundle
+    from elec.export.bundle import build_bundle
 
     whole = SPEC.run.serving.model_copy(update={"split": False})
     build_bundle(

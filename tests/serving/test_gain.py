@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from elec.errors import InputError
+from elec.export.bundle import build_bundle
 from elec.models import gain_network
 from elec.serving.bundle import open_bundle
-from elec.serving.export import build_bundle
 from elec.serving.golden import Golden
 from elec.serving.manifest import read_manifest
 from elec.serving.predictor import Predictor

@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 
 from elec.errors import InputError
+from elec.export.bundle import build_bundle
 from elec.serving.bundle import open_bundle
-from elec.serving.export import build_bundle
 from elec.serving.latency import request_call
 from elec.serving.manifest import read_manifest
 from elec.serving.network import Network

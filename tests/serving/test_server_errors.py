@@ -32,6 +32,9 @@ class Failing:
     def items(self, keys: Sequence[object]) -> pa.Table:
         raise self.error
 
+    def user_and_items(self, user: object, items: Sequence[object]) -> Any:
+        raise self.error
+
     def vectors(self, users: object, items: object) -> Any:
         raise self.error
 

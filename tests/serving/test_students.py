@@ -14,12 +14,12 @@ from fastapi.testclient import TestClient
 
 from elec.deploy import LocalDeployment, smoke_test
 from elec.errors import InputError
+from elec.export.bundle import build_bundle, note_cost
 from elec.features import FeatureEncoder
 from elec.features.lookup import Lookup
 from elec.features.vocabulary import Vocabulary
 from elec.serving.batch import score_file
 from elec.serving.bundle import open_bundle
-from elec.serving.export import build_bundle, note_cost
 from elec.serving.golden import Golden
 from elec.serving.latency import profile_latency
 from elec.serving.manifest import read_manifest

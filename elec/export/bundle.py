@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import torch
 
 from elec.errors import InputError
+from elec.export.onnx_file import OPSET, check_scores, export_onnx
+from elec.export.precision import Rows, choose_precision
+from elec.export.split import ItemHalf, RequestHalf
 from elec.features import FeatureEncoder
 from elec.features.definitions import VIEWS, view_fields
 from elec.features.vectors import VectorViews
@@ -28,10 +31,7 @@ from elec.serving.manifest import (
     read_manifest,
 )
 from elec.serving.network import Network
-from elec.serving.onnx_file import OPSET, check_scores, export_onnx
-from elec.serving.precision import Rows, choose_precision
 from elec.serving.semantic_ids import SemanticIds, write_semantic_ids
-from elec.serving.split import ItemHalf, RequestHalf
 from elec.spec import DatasetSpec, Entity, Spec
 from elec.storage import whole_folder
 from elec.training.checkpoint import load_network

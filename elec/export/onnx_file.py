@@ -19,8 +19,9 @@ from elec.serving.golden import TOLERANCE
 
 OPSET = 20
 
-# Protocol buffers end at 2 GiB; the weights of a larger network go into a file beside it.
-_LARGEST_IN_ONE_FILE = 1_900_000_000
+# The weights of a larger network go into a file beside it, which ONNX Runtime maps into memory: it starts at once, and the
+# servers of a machine share the pages. Protocol buffers end at 2 GiB anyway.
+_LARGEST_IN_ONE_FILE = 16 * 2**20
 _ANY_SIZE = 2**62
 _SCORE = "score"
 

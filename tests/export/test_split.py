@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 import torch
 
+from elec.export.onnx_file import export_onnx
+from elec.export.split import ItemHalf, RequestHalf
 from elec.models import COLLABORATIVE_MODULES, vanilla_network
-from elec.serving.onnx_file import export_onnx
-from elec.serving.split import ItemHalf, RequestHalf
 from elec.spec.learning import ModelSpec
 from tests.models.reference import FIELDS, VECTOR, slots_of, vectors_of
 

@@ -5,9 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from elec.errors import InputError, RunFailedError
+from elec.export.bundle import build_bundle, check_network
 from elec.features import FeatureEncoder
 from elec.serving.bundle import open_bundle
-from elec.serving.export import build_bundle, check_network
 from elec.serving.manifest import read_manifest
 from elec.serving.predictor import Predictor
 from elec.spec.learning import ModelSpec
@@ -29,7 +29,7 @@ def test_the_same_model_makes_the_same_bundle_anywhere(made: Path, tmp_path: Pat
 def test_a_network_too_large_for_one_file_and_of_the_other_structure(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elec.serving.onnx_file._LARGEST_IN_ONE_FILE", 0)
+    monkeypatch.setattr("elec.export.onnx_file._LARGEST_IN_ONE_FILE", 0)
     model = make_model(
         made / "features",
         tmp_path / "model",

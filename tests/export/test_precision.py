@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from elec.export.bundle import build_bundle
 from elec.serving.bundle import open_bundle
-from elec.serving.export import build_bundle
 from elec.serving.golden import TOLERANCE, Golden
 from elec.serving.manifest import Manifest, read_manifest
 from elec.serving.predictor import Predictor
@@ -36,8 +36,8 @@ def build(run: Path, folder: Path) -> Manifest:
 @pytest.fixture(autouse=True)
 def wider(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights round worse than trained ones."""
-    monkeypatch.setattr("elec.serving.precision.MOST_LOGLOSS", 0.01)
-    monkeypatch.setattr("elec.serving.precision.MOST_PCOC", 0.03)
+    monkeypatch.setattr("elec.export.precision.MOST_LOGLOSS", 0.01)
+    monkeypatch.setattr("elec.export.precision.MOST_PCOC", 0.03)
 
 
 def test_int8_is_taken_where_it_is_as_good_and_faster(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -80,7 +80,7 @@ def test_int8_is_taken_where_it_is_as_good_and_faster(run: Path, tmp_path: Path,
 def test_what_is_worse_or_not_faster_is_refused_with_the_figure(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: float, reason: str
 ) -> None:
-    monkeypatch.setattr(f"elec.serving.precision.{bound}", value)
+    monkeypatch.setattr(f"elec.export.precision.{bound}", value)
     precision = build(run, tmp_path / "bundle").precision
     assert precision.chosen == "float32"
     assert precision.tolerance == TOLERANCE
@@ -89,7 +89,7 @@ def test_what_is_worse_or_not_faster_is_refused_with_the_figure(
 
 
 def test_a_few_rows_judge_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elec.serving.export.VALID_ROWS", 900)
+    monkeypatch.setattr("elec.export.bundle.VALID_ROWS", 900)
     precision = build(run, tmp_path / "bundle").precision
     assert precision.chosen == "float32"
     assert "there are 900 validation rows, too few" in precision.variants["int8"].refused

@@ -1,0 +1,188 @@
+"""The point-in-time join: elec's against that of Feast's DuckDB store, over the same files in one run, row for row.
+
+    python -m benchmarks.data.join --rows 1000000
+
+Two views of nine features each (five numbers, four texts), three rows a key; one row in twenty of the log has a key that no
+view knows. Each way writes the training frame in a process of its own, Feast loaded before the clock starts; the peak is the
+most resident memory of the process. All read the log as ingest leaves it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elec.features.asof import MOST_BYTES_HELD
+from elec.features.definitions import VIEWS
+from elec.features.frame import CHUNK_ROWS, write_frame
+from elec.features.repository import FeatureRepository
+from elec.features.store_config import feature_store_settings, open_store
+from elec.progress import Progress
+from elec.spec import DatasetSpec, Entity
+from elec.spec.run import FeastSpec
+from elec.version import code_version
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+_MONTH = timedelta(days=30)
+_MICROSECOND = timedelta(microseconds=1)
+_MOMENT = pa.timestamp("us", tz="UTC")
+_ROWS_A_KEY = 3
+_NUMBERS, _TEXTS = 5, 4
+_WAYS = {
+    "fast": "elec, the views in memory",
+    "asof": "elec, the views by DuckDB's `ASOF JOIN`",
+    "feast": "Feast's DuckDB store",
+}
+_JOINS: dict[str, dict[str, Any]] = {"fast": {}, "asof": {"most_bytes_held": 0}, "feast": {"join": "feast"}}
+
+
+def made_dataset() -> DatasetSpec:
+    """A data set whose users and items have nine fields each."""
+    fields: list[dict[str, Any]] = [{"name": "device"}]
+    for entity in VIEWS:
+        fields += [{"name": f"{entity}_number_{place}", "of": entity, "kind": "numeric"} for place in range(_NUMBERS)]
+        fields += [{"name": f"{entity}_text_{place}", "of": entity} for place in range(_TEXTS)]
+    return DatasetSpec.model_validate(
+        {
+            "name": "made",
+            "source": {"path": "/nowhere/log.csv"},
+            "label": {"column": "click"},
+            "timestamp": {"column": "time"},
+            "user": "user_id",
+            "item": "item_id",
+            "fields": fields,
+        }
+    )
+
+
+def write_entities(dataset: DatasetSpec, folder: Path, keys: dict[Entity, int], rows_a_key: int) -> None:
+    """Writes `users.parquet` and `items.parquet`, in no order.
+
+    Args:
+        dataset: That of `made_dataset`.
+        folder: Where to.
+        keys: How many users and items there are.
+        rows_a_key: Of each, at times within a month.
+    """
+    draw = np.random.default_rng(1)
+    for entity, view in VIEWS.items():
+        rows = keys[entity] * rows_a_key
+        columns: dict[str, Any] = {
+            dataset.key_of(entity): _texts(entity[0], draw.permutation(rows) % keys[entity]),
+            "event_timestamp": _moments(draw, rows),
+        }
+        for field in dataset.fields_of(entity):
+            numeric = "number" in field.name
+            columns[field.name] = pa.array(draw.normal(size=rows)) if numeric else _texts("value", draw.integers(0, 1000, rows))
+        pq.write_table(pa.table(columns), folder / f"{view}.parquet")
+
+
+def _write_log(dataset: DatasetSpec, file: Path, rows: int, keys: dict[Entity, int]) -> None:
+    draw = np.random.default_rng(2)
+    columns = {
+        "row_id": pa.array(draw.permutation(rows)),
+        "label": pa.array(draw.integers(0, 2, rows), pa.int8()),
+        "event_timestamp": _moments(draw, rows),
+        "device": _texts("device", draw.integers(0, 9, rows)),
+    }
+    for entity, most in keys.items():
+        columns[dataset.key_of(entity)] = _texts(entity[0], draw.integers(0, most + most // 20, rows))
+    pq.write_table(pa.table(columns), file)
+
+
+def _texts(start: str, numbers: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
+    return pa.array(np.char.add(start, numbers.astype(str)))
+
+
+def _moments(draw: np.random.Generator, rows: int) -> pa.Array:
+    start = (_START - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND
+    return pa.array(start + draw.integers(0, _MONTH // _MICROSECOND, rows)).cast(_MOMENT)
+
+
+def main() -> None:
+    """Makes log and views, runs every way in turn, compares their frames and writes the table."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rows", type=int, default=1_000_000)
+    options.add_argument("--users", type=int, default=100_000)
+    options.add_argument("--items", type=int, default=50_000)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--output", type=Path, default=Path("benchmarks/data/results-join.md"))
+    options.add_argument("--way", choices=_WAYS, help=argparse.SUPPRESS)
+    options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.way:
+        print(json.dumps(_join(chosen.folder, chosen.way, chosen.rows)))
+        return
+    keys = {Entity.USER: chosen.users, Entity.ITEM: chosen.items}
+    with tempfile.TemporaryDirectory(prefix="elec-join-") as scratch:
+        folder = Path(scratch)
+        write_entities(made_dataset(), folder, keys, _ROWS_A_KEY)
+        _write_log(made_dataset(), folder / "log.parquet", chosen.rows, keys)
+        # The definitions and the views' files, but nothing online: no row is older than the moment.
+        with FeatureRepository(made_dataset(), folder / "feast", FeastSpec()).published(folder, _START - _MONTH):
+            pass
+        rounds = [{way: _in_process(folder, way, chosen.rows) for way in _WAYS} for _ in range(chosen.rounds)]
+        frames = [pq.read_table(folder / f"{way}.parquet") for way in _WAYS]
+        if not all(frame.equals(frames[0]) for frame in frames):
+            raise AssertionError("the ways do not give the same rows")
+    text = "\n".join(_table(rounds, chosen.rows))
+    about = (
+        f"{chosen.rows:,} rows of a log, {chosen.users:,} users and {chosen.items:,} items with {_NUMBERS + _TEXTS} features "
+        f"and {_ROWS_A_KEY} rows each; {platform.machine()}, {os.cpu_count()} cores, median of {chosen.rounds} rounds. From "
+        f"the log's Parquet file to that of the training frame in order of row_id, both written by the same code; Feast joins "
+        f"{CHUNK_ROWS:,} rows at a time, and all at once in its second row. `ASOF JOIN` is what the fast join does with views "
+        f"of more than {MOST_BYTES_HELD / 2**20:.0f} MB. The frames are equal row for row. Code {code_version()}."
+    )
+    print(text)
+    chosen.output.write_text(f"# Point-in-time join\n\n{about}\n\n{text}\n", encoding="utf-8")
+
+
+def _table(rounds: list[dict[str, dict[str, float]]], rows: int) -> list[str]:
+    lines = ["| join | seconds | rows/s | peak memory | ratio |", "|---|---|---|---|---|"]
+    for way, title in _WAYS.items():
+        for name, head in (("seconds", title), ("at_once", f"{title}, all rows at once")):
+            if name not in rounds[0][way]:
+                continue
+            seconds = float(np.median([found[way][name] for found in rounds]))
+            ratio = float(np.median([found[way][name] / found["fast"]["seconds"] for found in rounds]))
+            peak = "" if name == "at_once" else f"{max(found[way]['peak'] for found in rounds):,.0f} MB"
+            lines.append(f"| {head} | {seconds:.2f} | {rows / seconds:,.0f} | {peak} | {ratio:.1f}x |")
+    return lines
+
+
+def _in_process(folder: Path, way: str, rows: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.data.join", "--way", way, "--folder", str(folder), "--rows", str(rows)]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def _join(folder: Path, way: str, rows: int) -> dict[str, float]:
+    store = open_store(feature_store_settings("made", folder / "feast", FeastSpec()))
+    # Libraries are loaded and the registry is read before the clock starts.
+    store.get_feature_service(made_dataset().feature_service)
+    pieces = {"seconds": CHUNK_ROWS, "at_once": rows} if way == "feast" else {"seconds": rows}
+    found: dict[str, float] = {}
+    for name, chunk_rows in pieces.items():
+        started = time.perf_counter()
+        with Progress("join", unit="rows", total=rows) as progress:
+            target = folder / f"{way}.parquet"
+            write_frame(store, made_dataset(), folder / "log.parquet", target, progress, chunk_rows=chunk_rows, **_JOINS[way])
+        found[name] = time.perf_counter() - started
+        found.setdefault("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return found
+
+
+if __name__ == "__main__":
+    main()
