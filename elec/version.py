@@ -39,7 +39,7 @@ def image_name(kind: str, registry: str = "", version: str = "") -> str:
     """The name of one of our images.
 
     Args:
-        kind: `serving` or `training`.
+        kind: `serving`, `serving-gpu` or `training`.
         registry: Where the images are; empty for a bare name.
         version: Of the code in it; this code's when left out.
     """

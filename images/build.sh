@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Builds the images, with docker or podman, named by the code's version.
 #
-#   images/build.sh [training|serving|all] [more arguments of `build`]
+#   images/build.sh [training|serving|serving-gpu|all] [more arguments of `build`]
+#
+# serving-gpu is serving with ONNX Runtime's CUDA provider: what a service with `run.deploy.gpus` above 0 runs.
 #
 #   REGISTRY      put in front of the name, as `run.cluster.registry` in the spec
 #   BASE          another base image with Python 3.11 or 3.12
@@ -14,10 +16,10 @@ cd "$(dirname "$0")/.."
 which="${1:-all}"
 shift || true
 case "$which" in
-  all) kinds=(training serving) ;;
-  training | serving) kinds=("$which") ;;
+  all) kinds=(training serving serving-gpu) ;;
+  training | serving | serving-gpu) kinds=("$which") ;;
   *)
-    echo "images/build.sh: '$which' is no image; give training, serving or all" >&2
+    echo "images/build.sh: '$which' is no image; give training, serving, serving-gpu or all" >&2
     exit 2
     ;;
 esac
@@ -39,7 +41,8 @@ esac
 
 for kind in "${kinds[@]}"; do
   name="$("$python" -c 'import sys; from elec.version import image_name; print(image_name(*sys.argv[1:]))' "$kind" "${REGISTRY:-}")"
-  arguments=(--file "images/$kind.Dockerfile" --tag "$name" --build-arg "CODE_VERSION=$version")
+  arguments=(--file "images/${kind%-gpu}.Dockerfile" --tag "$name" --build-arg "CODE_VERSION=$version")
+  if [ "$kind" = serving-gpu ]; then arguments+=(--build-arg GPU=1); fi
   if [ -n "${BASE:-}" ]; then arguments+=(--build-arg "BASE=$BASE"); fi
   if [ "$kind" = training ] && [ -n "${TORCH_WHEELS:-}" ]; then arguments+=(--build-arg "TORCH_WHEELS=$TORCH_WHEELS"); fi
   if [ "$builder" = podman ]; then arguments+=(--format docker); fi # the OCI format has no HEALTHCHECK

@@ -5,6 +5,7 @@
 #     --bundle /runs/registry/bundles/ID --feast /runs/feast
 #
 # CODE_VERSION  which code this is; the image's tag is made from it.
+# GPU           not empty: with ONNX Runtime's CUDA provider and its libraries (`images/build.sh serving-gpu`).
 ARG BASE=python:3.11.13-slim-bookworm
 
 FROM ${BASE} AS build
@@ -14,7 +15,13 @@ ENV UV_PYTHON=/opt/elec/bin/python UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BY
 WORKDIR /build
 COPY requirements.lock requirements-serving.lock ./
 # The lock is complete: what it does not name is not installed.
-RUN uv pip install --no-deps -r requirements-serving.lock
+ARG GPU=""
+RUN uv pip install --no-deps -r requirements-serving.lock \
+    && if [ -n "${GPU}" ]; then \
+        version="$(sed -n 's/^onnxruntime==//p' requirements-serving.lock)" \
+        && uv pip uninstall onnxruntime \
+        && uv pip install "onnxruntime-gpu[cuda,cudnn]==${version}"; \
+    fi
 
 COPY pyproject.toml README.md LICENSE ./
 COPY elec elec

@@ -190,13 +190,14 @@ def _runtime(spec: Spec, version: Version, feast_folder: str) -> dict[str, Any]:
     deploy = spec.run.deploy
     arguments = ["--bundle", _BUNDLE, "--host", "0.0.0.0", "--port", str(PORT), "--feast", feast_folder]  # noqa: S104
     arguments += settings_arguments(spec.run.serving)
+    kind = "serving-gpu" if deploy.gpus else "serving"
     scratch = _SCRATCH_MEBIBYTES
     if spec.run.serving.log_share:
         arguments += ["--prediction-log", f"{_SCRATCH}/predictions"]
         scratch += math.ceil(spec.run.serving.log_bytes / 2**20)
     container = {
         "name": CONTAINER,
-        "image": deploy.image or image_name("serving", spec.run.cluster.registry, version.code_version),
+        "image": deploy.image or image_name(kind, spec.run.cluster.registry, version.code_version),
         "command": ["python", "-m", "elec.serving"],
         "args": arguments,
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],

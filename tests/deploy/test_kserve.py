@@ -64,7 +64,7 @@ def test_the_cpu_variant_asks_for_no_gpu_anywhere() -> None:
 def test_the_container_is_ours_and_has_no_privileges() -> None:
     _, runtime, _ = rendered()
     (container,) = runtime["spec"]["containers"]
-    assert container["image"] == f"images.example/team/elec-serving:{image_tag()}"
+    assert container["image"] == f"images.example/team/elec-serving-gpu:{image_tag()}"
     context = container["securityContext"]
     assert context["runAsNonRoot"] is True
     assert context["runAsUser"] != 0
@@ -110,7 +110,7 @@ def test_an_image_of_ones_own_and_the_code_of_an_older_bundle() -> None:
     assert runtime["spec"]["containers"][0]["image"] == "other/image:1"
     older = replace(STABLE, code_version="0.1.0+local")
     _, runtime, service = manifests(cluster_spec(), older, feast_folder="s3://f")
-    assert runtime["spec"]["containers"][0]["image"] == "images.example/team/elec-serving:0.1.0-local"
+    assert runtime["spec"]["containers"][0]["image"] == "images.example/team/elec-serving-gpu:0.1.0-local"
     assert service["metadata"]["labels"]["app.kubernetes.io/version"] == "0.1.0-local"
 
 

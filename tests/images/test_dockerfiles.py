@@ -96,9 +96,10 @@ def test_the_build_script_names_the_image_and_passes_the_version(tmp_path):
     for image in IMAGES:
         assert f"images/{image}.Dockerfile" in lines
         assert lines.count(f"registry.example/team/elec-{image}:1.2-local") == 2  # as the tag, and as the script's answer
-    assert lines.count("CODE_VERSION=1.2+local") == 2
+    assert lines.count("CODE_VERSION=1.2+local") == 3
+    assert lines.count("GPU=1") == 1
     assert lines.count("TORCH_WHEELS=wheels") == 1
-    assert lines.count("--pull") == 2
+    assert lines.count("--pull") == 3
     wrong = subprocess.run([*script, "servign"], capture_output=True, text=True, check=False, env=environment)
     assert wrong.returncode == 2
     assert "'servign' is no image" in wrong.stderr
