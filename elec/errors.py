@@ -6,9 +6,16 @@ traceback and exits with 2. Everything else that ends a run exits with 1.
 
 
 class ElecError(Exception):
-    """An expected failure with a message made for people."""
+    """An expected failure with a message made for people.
+
+    Args:
+        message: One line; what cannot be shown (a damaged file's control characters, say) is written as its escape.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_shown(message))
 
 
 class InputError(ElecError):
@@ -23,3 +30,10 @@ class RunFailedError(ElecError):
 
 class BlockedError(ElecError):
     """A gate stopped the run on purpose: too many bad rows, a schema that moved, a smoke test that failed."""
+
+
+def _shown(message: str) -> str:
+    """A message that a terminal shows as it is, and that every encoding can write."""
+    if message.isprintable():
+        return message
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in message)

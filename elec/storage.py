@@ -18,6 +18,11 @@ from urllib.parse import unquote, urlparse
 
 from elec.errors import InputError
 
+#: How often a request to S3 is made before it counts as failed, and how long each may go without an answer.
+_ATTEMPTS = 6
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+
 #: What S3 takes in one request.
 _KEYS_DELETED_AT_ONCE = 1000
 
@@ -94,10 +99,12 @@ def read_bytes(uri: str | Path) -> bytes:
     bucket, key = _bucket_and_key(uri)
     with _s3_errors(uri):
         try:
-            body: bytes = _s3().get_object(Bucket=bucket, Key=key)["Body"].read()
-        except _s3().exceptions.NoSuchKey:
-            raise FileNotFoundError(str(uri)) from None
-    return body
+            return _body(bucket, key)
+        except _s3().exceptions.ClientError as error:
+            # The code stands in the answer's body, which a cut connection may take away.
+            if error.response["Error"]["Code"] in {"404", "NoSuchKey"}:
+                raise FileNotFoundError(str(uri)) from None
+            raise
 
 
 def write_bytes(uri: str | Path, content: bytes) -> None:
@@ -268,13 +275,24 @@ def fetch_folder(uri: str | Path, folder: Path) -> Path:
 
 def s3_filesystem() -> Any:
     """The pyarrow file system for `s3://`, with the same credentials and endpoint as boto3."""
-    from pyarrow.fs import S3FileSystem
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
+    settings: dict[str, Any] = {
+        # Arrow's own three attempts are too few for a server that asks to slow down.
+        "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+        "connect_timeout": _CONNECT_SECONDS,
+        "request_timeout": _READ_SECONDS,
+    }
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint:
-        return S3FileSystem()
+        return S3FileSystem(**settings)
     parsed = urlparse(endpoint)
-    return S3FileSystem(endpoint_override=parsed.netloc, scheme=parsed.scheme, allow_bucket_creation=False)
+    return S3FileSystem(endpoint_override=parsed.netloc, scheme=parsed.scheme, allow_bucket_creation=False, **settings)
+
+
+def is_s3_failure(error: BaseException) -> bool:
+    """Whether an OSError is what Arrow says about S3, and not about the content of a file."""
+    return isinstance(error, OSError) and "AWS Error" in str(error)
 
 
 def _bucket_and_key(uri: str | Path) -> tuple[str, str]:
@@ -291,6 +309,21 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _body(bucket: str, key: str) -> bytes:
+    """An object's content. boto3 asks again for an answer that fails, but not for one that is cut off in its middle."""
+    from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+    for number in range(_ATTEMPTS):
+        try:
+            body: bytes = _s3().get_object(Bucket=bucket, Key=key)["Body"].read()
+        except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+            if number + 1 == _ATTEMPTS:
+                raise
+        else:
+            return body
+    raise AssertionError("unreachable")
 
 
 def _put_if_absent(bucket: str, key: str, content: bytes, uri: str) -> None:
@@ -316,7 +349,11 @@ def _s3_at(endpoint: str | None) -> Any:
     return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint,
-        config=Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60),
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+        ),
     )
 
 

@@ -125,11 +125,14 @@ def build_bundle(
             raise InputError(f"field '{name}': the name is that of an input of the network; rename it in the spec")
     with whole_folder(folder) as place:
         shutil.copytree(source / "vocabulary", place / VOCABULARY)
-        encode = encoder.encode
+        codes = None
         if student == "semantic_ids" and knowledge is not None:
             write_semantic_ids(knowledge / "items.parquet", place / SEMANTIC_IDS, dataset.item, names)
             codes = SemanticIds(place / SEMANTIC_IDS, dataset.item, names)
-            encode = lambda table: encoder.encode(codes.add(table))  # noqa: E731
+
+        def encode(table: pa.Table) -> np.ndarray:
+            return encoder.encode(table if codes is None else codes.add(table))
+
         slots_GS = encode(records)
         given_G = {"slots": slots_GS}
         given_G |= {} if llm_GL is None else {"llm": llm_GL}

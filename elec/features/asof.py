@@ -83,7 +83,7 @@ def asof_join(
         most_bytes_held: Of a view that is held in memory.
 
     Yields:
-        The log's columns and the views' features of so many rows, in order of row_id.
+        The log's columns and the views' features of so many rows, in order of row_id; texts may be dictionary arrays.
     """
     held: list[tuple[str, Timeline]] = []
     large = []

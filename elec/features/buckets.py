@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,9 +69,8 @@ class Buckets:
         """What `ids` gives, for numbers that are not worth an Arrow array; one that is not finite is missing."""
         edges = self.edges
         if edges is None:
-            return [OUT_OF_VOCABULARY if _is_there(number) else MISSING for number in numbers]
-        return [bisect_right(edges, number) + FIRST_VALUE if _is_there(number) else MISSING for number in numbers]
-
-
-def _is_there(number: float | None) -> TypeGuard[float]:
-    return number is not None and math.isfinite(number)
+            return [MISSING if number is None or not math.isfinite(number) else OUT_OF_VOCABULARY for number in numbers]
+        return [
+            bisect_right(edges, number) + FIRST_VALUE if number is not None and -math.inf < number < math.inf else MISSING
+            for number in numbers
+        ]

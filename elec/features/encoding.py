@@ -175,7 +175,11 @@ class FeatureEncoder:
         """Encodes rows that are not worth Arrow arrays."""
         slots: list[Sequence[int]] = []
         for spec, code in zip(self._specs, self._codes, strict=True):
-            values = few_values(spec, columns[spec.name])
+            column = columns[spec.name]
+            if spec.kind is Kind.CATEGORICAL and isinstance(code, Vocabulary) and (ids := code.at_hand(column)) is not None:
+                slots.append(ids)
+                continue
+            values = few_values(spec, column)
             if values is None:
                 slots += _arrow_ids(spec, code, columns).T.tolist()
             elif spec.kind is Kind.MULTIVALUED:
@@ -240,9 +244,7 @@ class FeatureEncoder:
         return cls(specs, codes)
 
 
-def _arrow_ids(
-    spec: FieldSpec, code: Vocabulary | Buckets, columns: Columns
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _arrow_ids(spec: FieldSpec, code: Vocabulary | Buckets, columns: Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The ids of N values of a field, int64 [N, width]."""
     values = arrow_column(spec, columns[spec.name])
     if spec.kind is Kind.MULTIVALUED:

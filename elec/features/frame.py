@@ -75,15 +75,7 @@ def write_frame(
         RunFailedError: If the join gives back other rows than it was given.
     """
     schema = frame_schema(dataset)
-    service = None
-    if any(dataset.fields_of(entity) for entity in VIEWS):
-        with quiet():
-            service = store.get_feature_service(dataset.feature_service)
-    if join == "feast":
-        parts = _by_feast(store, service, dataset, rows, chunk_rows)
-    else:
-        views = TimedView.of_service(store, service) if service is not None else []
-        parts = asof_join(rows, views, _BATCH_ROWS, most_bytes_held=most_bytes_held)
+    parts = joined_rows(store, dataset, rows, join=join, chunk_rows=chunk_rows, most_bytes_held=most_bytes_held)
     # Numbers hardly repeat: to look for a dictionary of them takes longer than all else about writing.
     repeating = [field.name for field in schema if not pa.types.is_floating(field.type)]
     count, last = 0, -1
@@ -104,6 +96,26 @@ def write_frame(
     if count != expected:
         raise RunFailedError(f"{target.name}: the training frame has {count} rows where ingest gave {expected}")
     return count
+
+
+def joined_rows(
+    store: Any,
+    dataset: DatasetSpec,
+    rows: Path,
+    *,
+    join: Literal["fast", "feast"] = "fast",
+    chunk_rows: int = CHUNK_ROWS,
+    most_bytes_held: int = MOST_BYTES_HELD,
+) -> Iterator[dict[str, Any]]:
+    """The columns of the training frame in order of row_id, so many rows at a time; see `write_frame`."""
+    service = None
+    if any(dataset.fields_of(entity) for entity in VIEWS):
+        with quiet():
+            service = store.get_feature_service(dataset.feature_service)
+    if join == "feast":
+        return _by_feast(store, service, dataset, rows, chunk_rows)
+    views = TimedView.of_service(store, service) if service is not None else []
+    return asof_join(rows, views, _BATCH_ROWS, most_bytes_held=most_bytes_held)
 
 
 def _check_order(row_ids: pa.ChunkedArray, last: int, name: str) -> int:

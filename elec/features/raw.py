@@ -59,7 +59,7 @@ def raw_column(field: FieldSpec, values: pa.Array | pa.ChunkedArray) -> pa.Array
         ) from None
 
 
-def few_values(field: FieldSpec, values: Values) -> list[Any] | None:
+def few_values(field: FieldSpec, values: Values) -> Sequence[Any] | None:
     """Brings a few values to Python's own form of the field's raw type, where Arrow's fixed costs would outweigh the values.
 
     Args:
@@ -77,12 +77,14 @@ def few_values(field: FieldSpec, values: Values) -> list[Any] | None:
         values = of_arrow
     kinds = set(map(type, values))
     if field.kind is Kind.NUMERIC:
-        return list(map(_float, values)) if kinds <= {float, int, NoneType} else None
+        if kinds <= {float, NoneType}:
+            return values
+        return [None if value is None else float(value) for value in values] if kinds <= {float, int, NoneType} else None
     if kinds <= {str, NoneType}:
-        return _few_joined(values, field.separator) if field.kind is Kind.MULTIVALUED else list(values)
+        return _few_joined(values, field.separator) if field.kind is Kind.MULTIVALUED else values
     if field.kind is Kind.MULTIVALUED:
         parts = itertools.chain.from_iterable(filter(None, values)) if kinds <= {list, NoneType} else (0,)
-        return list(values) if set(map(type, parts)) <= {str, NoneType} else None
+        return values if set(map(type, parts)) <= {str, NoneType} else None
     # How Arrow writes a fraction is left to Arrow.
     whole = kinds <= {str, int, float, NoneType} and all(
         type(value) is not float or math.isnan(value) or (value.is_integer() and abs(value) <= _EXACT_INTEGERS)
@@ -129,7 +131,7 @@ def raw_table(fields: Sequence[FieldSpec], columns: Columns) -> pa.Table:
     return pa.table(arrays)
 
 
-def _few_of_arrow(kind: Kind, values: pa.Array | pa.ChunkedArray) -> list[Any] | None:
+def _few_of_arrow(kind: Kind, values: pa.Array | pa.ChunkedArray) -> Sequence[Any] | None:
     """Arrow's values as Python's own, if they are of a type that needs no more thought."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
@@ -142,15 +144,11 @@ def _few_of_arrow(kind: Kind, values: pa.Array | pa.ChunkedArray) -> list[Any] |
     return values.to_numpy(zero_copy_only=False).tolist() if plain else None
 
 
-def _few_joined(values: Sequence[str | None], separator: str) -> list[Any] | None:
+def _few_joined(values: Sequence[str | None], separator: str) -> Sequence[Any] | None:
     """Joined texts as lists; printable ones, in which a space is the only thing to trim."""
     if not all(value is None or value.isprintable() for value in values):
         return None
     return [[part.strip() for part in value.split(separator)] if value else None for value in values]
-
-
-def _float(value: float | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def _array(values: Sequence[Any], separator: str) -> pa.Array:

@@ -84,6 +84,14 @@ class Vocabulary:
         found = self._found([text for text, own in zip(texts, ids, strict=True) if own is None])
         return [found[text] if own is None else own for text, own in zip(texts, ids, strict=True)]
 
+    def at_hand(self, values: Any) -> list[int] | None:
+        """The ids of N values of whatever type, if they all are texts that were asked for lately; else None."""
+        try:
+            ids = list(map(self._kept.get, values))
+        except TypeError:
+            return None
+        return None if None in ids else ids  # type: ignore[return-value]
+
     def few_list_ids(self, lists: Sequence[Sequence[str | None] | None], width: int) -> list[tuple[int, ...]]:
         """What `list_ids` gives, for lists that are not worth an Arrow array; a tuple a slot."""
         ids = iter(self.few_ids([text for texts in lists for text in texts or ()]))

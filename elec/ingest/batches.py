@@ -84,7 +84,8 @@ def check_columns(file: str, found: Sequence[str], needed: Sequence[Needed], hin
             close = difflib.get_close_matches(column.column, found, n=1)
             meant = f"did you mean '{close[0]}'? " if close else ""
             raise InputError(
-                f"{file}: there is no column '{column.column}' (named by {column.key}); {meant}found: {listed(found)}{hint}"
+                f"{file}: there is no column '{listed([column.column])}' (named by {column.key}); "
+                f"{meant}found: {listed(found)}{hint}"
             )
         if found.count(column.column) > 1:
             raise InputError(f"{file}: the column '{column.column}' is there twice; rename one, or name all with `columns`")

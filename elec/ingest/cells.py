@@ -203,7 +203,7 @@ def _plain_integers(column: pa.Array, unit: str) -> npt.NDArray[np.int64] | None
     kind = column.type
     if not pa.types.is_integer(kind) or kind == pa.uint64() or column.null_count or len(column) == 0:
         return None
-    whole = column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    whole: npt.NDArray[np.int64] = column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
     per_unit = 1000 if unit == "ns" else 1
     factor = 1 if unit == "ns" else int(_MICROSECONDS[unit])
     low, high = int(whole.min()) * factor // per_unit, int(whole.max()) * factor // per_unit

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any, cast
@@ -10,6 +11,7 @@ from typing import IO, Any, cast
 import pyarrow as pa
 
 from elec.errors import InputError
+from elec.storage import is_s3_failure
 
 #: Endings of compressed files; the one before them tells the format.
 ENDINGS = (".gz", ".zst", ".zstd", ".bz2")
@@ -44,7 +46,7 @@ def unpacked(uri: str, raw: IO[bytes]) -> Iterator[IO[bytes]]:
     try:
         with _opened(kind, raw) as plain:
             yield plain
-    except (gzip.BadGzipFile, EOFError, _DamagedError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError, _DamagedError) as error:
         raise InputError(f"{uri}: is a damaged {kind} file ({_short(error)}); copy or export it again") from error
 
 
@@ -66,7 +68,7 @@ class _Checked(io.RawIOBase):
         try:
             content = self._plain.read(len(buffer))
         except OSError as error:
-            if error.errno is not None:
+            if error.errno is not None or is_s3_failure(error):
                 raise
             raise _DamagedError(str(error)) from error
         buffer[: len(content)] = content

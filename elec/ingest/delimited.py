@@ -78,7 +78,7 @@ def _header(file: SourceFile, source: Source, needed: Sequence[Needed], cells: "
     """The names of the columns, from the first line or from `columns`."""
     if line.startswith("{") and line.rstrip().endswith("}"):
         raise InputError(f"{file.uri}: holds JSON lines, not {file.format}; set `format: jsonl`")
-    found = [name.strip() for name in cells.split(line)]
+    found = [name.strip().replace(MARK, "\ufffd") for name in cells.split(line)]
     other = _other_delimiter(line, cells.delimiter) if len(found) == 1 else None
     if source.columns is not None:
         if len(source.columns) != len(found) and other is None:

@@ -1,14 +1,16 @@
 """Reads Parquet in batches, with the file's own types."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from elec import storage
 from elec.errors import InputError
-from elec.ingest.batches import Needed, RawBatch, check_columns
-from elec.ingest.sources import SourceFile, open_raw, readable
+from elec.ingest.batches import Needed, RawBatch, check_columns, listed
+from elec.ingest.sources import SourceFile, first_line, open_raw, readable
 from elec.ingest.sql import Sql
 from elec.spec import Source
 
@@ -31,20 +33,48 @@ def read_parquet(
         InputError: If it is not Parquet, or a column is missing.
     """
     with readable(file.uri), open_raw(file) as stream:
-        try:
+        with _whole(file):
             parquet = pq.ParquetFile(stream)
-        except pa.ArrowInvalid as error:
-            reason = str(error).splitlines()[0].rstrip(". ")
-            raise InputError(f"{file.uri}: is not Parquet, or damaged ({reason}); check `format` and the file") from error
         names = _names(file, source, parquet.schema_arrow.names)
         check_columns(file.uri, names, needed)
+        _check_types(database, file, parquet.schema_arrow)
         total = max(parquet.metadata.num_rows, 1)
         done = 0
-        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
+        batches = parquet.iter_batches(batch_size=_BATCH_ROWS)
+        while True:
+            with _whole(file):
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                # Arrow takes text as it is; what is not UTF-8 would stop the database later, with no word of the file.
+                batch.validate(full=True)
             table = pa.Table.from_batches([batch])
             yield _batch(database, file.uri, table, names, done)
             advance(file.size * (done + len(table)) // total - file.size * done // total)
             done += len(table)
+
+
+@contextmanager
+def _whole(file: SourceFile) -> Iterator[None]:
+    """Turns what Arrow says about bytes that are not Parquet into one sentence; it has OSErrors without a number for some."""
+    try:
+        yield
+    except (pa.lib.ArrowException, UnicodeDecodeError, OverflowError, MemoryError, OSError) as error:
+        if isinstance(error, OSError) and (error.errno is not None or storage.is_s3_failure(error)):
+            raise
+        raise InputError(
+            f"{file.uri}: is not Parquet, or damaged ({first_line(error)}); check `format`, or export the file again"
+        ) from error
+
+
+def _check_types(database: Sql, file: SourceFile, schema: pa.Schema) -> None:
+    """Makes sure that DuckDB, which hashes all of a row, knows the types of all columns."""
+    for column in schema:
+        if not database.takes(pa.schema([column.with_name("c")])):
+            raise InputError(
+                f"{file.uri}, column '{listed([column.name])}': holds {column.type}, which is not supported; "
+                "export it as another type, or leave the column out"
+            )
 
 
 def _names(file: SourceFile, source: Source, found: list[str]) -> list[str]:

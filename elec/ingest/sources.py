@@ -14,6 +14,7 @@ from elec import storage
 from elec.errors import InputError, RunFailedError
 from elec.ingest.compressed import ENDINGS, unpacked
 from elec.ingest.partitions import partition_of
+from elec.ingest.remote import RemoteFile
 from elec.spec import Source
 
 _FORMATS = {
@@ -94,7 +95,7 @@ def open_raw(file: SourceFile) -> IO[bytes]:
     """
     with readable(file.uri):
         if storage.is_s3(file.uri):
-            return cast(IO[bytes], storage.s3_filesystem().open_input_file(file.uri.removeprefix("s3://")))
+            return cast(IO[bytes], RemoteFile(file.uri))
         return storage.local_path(file.uri).open("rb")
 
 
@@ -128,7 +129,7 @@ def readable(uri: str) -> Iterator[None]:
     except OSError as error:
         if storage.is_s3(uri):
             raise InputError(
-                f"{uri}: S3 refused or cannot be reached ({_first_line(error)}); "
+                f"{uri}: S3 refused or cannot be reached ({first_line(error)}); "
                 "check the bucket, the credentials, AWS_REGION and AWS_ENDPOINT_URL"
             ) from error
         raise
@@ -261,5 +262,6 @@ def _similar(path: Path) -> str:
     return f" (is it {close[0]}?)" if close else ""
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, short enough for a sentence."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")

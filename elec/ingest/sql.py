@@ -41,6 +41,16 @@ class Sql:
             for name in tables:
                 self._connection.unregister(name)
 
+    def takes(self, schema: pa.Schema) -> bool:
+        """Whether queries can read tables of a schema."""
+        import duckdb
+
+        try:
+            self.query("SELECT * FROM asked", asked=schema.empty_table())
+        except duckdb.NotImplementedException:
+            return False
+        return True
+
     def run(self, sql: str) -> None:
         """Runs a statement without a result."""
         self._connection.sql(sql)

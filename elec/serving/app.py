@@ -5,7 +5,7 @@ answered with one sentence: `{"error": "..."}`.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from elec.errors import InputError
 from elec.features.store_config import OnlineStoreError
 from elec.serving.admission import Admission, RefusedError, Workroom
 from elec.serving.auth import Token
-from elec.serving.front import Front
+from elec.serving.front import Excuse, Front
 from elec.serving.logs import AccessLog
 from elec.serving.metrics import Metrics
 from elec.serving.openapi import Described
@@ -45,7 +45,7 @@ def create_app(
     metrics: Metrics | None = None,
     prediction_log: PredictionLog | None = None,
     access: AccessLog | None = None,
-) -> FastAPI:
+) -> Front:
     """Makes the application.
 
     Args:
@@ -75,16 +75,28 @@ def create_app(
 
     app = FastAPI(title="elec", version=code_version(), docs_url=None, redoc_url=None, lifespan=lifespan)
     routes = Routes(serving, settings, admission, workroom, metrics, prediction_log)
-    for path, (method, answer) in routes.table().items():
+    table = routes.table()
+    for path, (method, answer) in table.items():
         app.add_route(path, answer, methods=[method], include_in_schema=False)
     described = Described(serving, settings, closed=bool(token))
     app.openapi = described.document  # type: ignore[method-assign]
-    _answer_errors(app, metrics)
-    app.add_middleware(Front, admission=admission, token=token, metrics=metrics, access=access or AccessLog())
-    return app
+    excuses = _excuses(metrics)
+    for kind, excuse in excuses:
+        app.add_exception_handler(kind, excuse)
+    return Front(
+        app,
+        admission=admission,
+        token=token,
+        metrics=metrics,
+        access=access or AccessLog(),
+        direct={(method, path): answer for path, (method, answer) in table.items() if "{" not in path},
+        excuses=excuses,
+    )
 
 
-def _answer_errors(app: FastAPI, metrics: Metrics) -> None:
+def _excuses(metrics: Metrics) -> list[tuple[type[Exception], Excuse]]:
+    """What exceptions are answered with, the most special ones first."""
+
     def answer(message: str, status: int, headers: Any = None) -> Response:
         content = orjson.dumps({"error": message})
         return Response(content, status_code=status, media_type="application/json", headers=headers)
@@ -108,12 +120,10 @@ def _answer_errors(app: FastAPI, metrics: Metrics) -> None:
         # The headers say which methods there are.
         return answer(f"{request.method} {request.url.path}: {str(error.detail).lower()}", error.status_code, error.headers)
 
-    handlers: list[tuple[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = [
+    return [
         (RefusedError, refusal),
         (FeatureLookupError, lookup_error),
         (OnlineStoreError, lookup_error),
         (InputError, request_error),
         (HTTPException, http_error),
     ]
-    for kind, handler in handlers:
-        app.add_exception_handler(kind, handler)

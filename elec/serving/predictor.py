@@ -94,9 +94,7 @@ class Predictor:
             self.semantic_ids = SemanticIds(bundle.semantic_ids, self.manifest.item, self.manifest.semantic_ids)
         self._golden = Golden.load(bundle.golden, self.manifest.fields, self.manifest.vector_size, self.manifest.llm_size)
 
-    def score(
-        self, records: Records, vectors_N2V: np.ndarray | None = None, llm_NL: np.ndarray | None = None
-    ) -> np.ndarray:
+    def score(self, records: Records, vectors_N2V: np.ndarray | None = None, llm_NL: np.ndarray | None = None) -> np.ndarray:
         """Scores records.
 
         Args:

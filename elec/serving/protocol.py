@@ -54,7 +54,8 @@ class Records(NamedTuple):
     @property
     def table(self) -> pa.Table:
         """The columns as Arrow's, which takes longer than scoring a few rows."""
-        return pa.table({name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in self.columns.items()})
+        arrays = {name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in self.columns.items()}
+        return pa.table(arrays)
 
 
 def parse_json(body: bytes | memoryview) -> dict[str, Any]:

@@ -46,10 +46,8 @@ def read_field(tensor: Mapping[str, Any], field: FieldSpec, most_rows: int, tail
         data = read_column(name, datatype, tail.take(name, size))
     elif not isinstance(data, list):
         raise RequestError(f"input '{name}' has no list 'data'; send one value a row")
-    if not _is_shape(shape, 1) and not (_is_shape(shape, 2) and shape[1] == 1):
-        raise RequestError(f"input '{name}' has {len(data)} values and the shape {shape!r}; send the shape [{len(data)}]")
-    if shape[0] != len(data):
-        raise RequestError(f"input '{name}' has {len(data)} values and the shape {shape!r}; send the shape [{len(data)}]", 422)
+    if shape != [len(data)] or type(shape[0]) is not int:
+        _check_shape(name, shape, len(data))
     _check_rows(len(data), most_rows)
     if size is not None:
         return data
@@ -120,6 +118,15 @@ def _binary_size(tensor: Mapping[str, Any]) -> Any:
     if not isinstance(parameters, dict):
         raise RequestError(f"input '{tensor['name']}' has 'parameters' that are no object; send {{name: value}}")
     return parameters.get("binary_data_size")
+
+
+def _check_shape(name: str, shape: Any, rows: int) -> None:
+    """Refuses what is not a column's shape."""
+    said = f"input '{name}' has {rows} values and the shape {shape!r}; send the shape [{rows}]"
+    if not _is_shape(shape, 1) and not (_is_shape(shape, 2) and shape[1] == 1):
+        raise RequestError(said)
+    if shape[0] != rows:
+        raise RequestError(said, 422)
 
 
 def _is_shape(shape: Any, dimensions: int) -> bool:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from elec.serving.admission import Admission, RefusedError, Workroom
-from elec.serving.front import Told, told
+from elec.serving.front import Answer, Told, told
 from elec.serving.metrics import Metrics
 from elec.serving.prediction_log import PredictionLog
 from elec.serving.predictor import FeatureLookupError, Predictor
@@ -27,7 +27,6 @@ from elec.spec.serving import ServingSpec
 from elec.version import code_version
 
 T = TypeVar("T")
-Answer = Callable[[Request], Awaitable[Response]]
 
 _MODEL = f"/v2/models/{MODEL_NAME}"
 _VERSION = f"{_MODEL}/versions/{{version}}"

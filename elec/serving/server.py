@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from elec.errors import InputError
 from elec.serving.admission import Admission
@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_LOOKS = 0.02
 
 
 def serve(
-    app: FastAPI,
+    app: ASGIApp,
     listener: socket.socket,
     settings: ServingSpec,
     admission: Admission,
@@ -41,6 +41,8 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        # Nothing here asks who the client is.
+        proxy_headers=False,
         ws="none",
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )

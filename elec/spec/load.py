@@ -17,6 +17,8 @@ from elec.spec.sentences import sentence
 # Innermost first, so that a default may hold a variable.
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
 _MAX_BYTES = 1_000_000
+#: Characters of a library's message that are shown.
+_SHOWN = 100
 
 
 class Spec(Frozen):
@@ -81,6 +83,13 @@ def parse_spec(text: str, *, origin: str, folder: Path) -> Spec:
         line = f", line {where.line + 1}" if where is not None else ""
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise InputError(f"{origin}{line}: not valid YAML ({problem}); check indentation and quotes") from None
+    except RecursionError:
+        raise InputError(f"{origin}: not a spec (lists in lists without an end); see docs/bring-your-own-log.md") from None
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+        # What PyYAML's constructors meet in `!!float x` or in the date 2024-13-45.
+        raise InputError(
+            f"{origin}: a value is not what it looks like ({str(error)[:_SHOWN]}); put quotes around dates and other text"
+        ) from None
     if not isinstance(content, dict):
         found = "nothing" if content is None else "a list" if isinstance(content, list) else "a single value"
         raise InputError(f"{origin}: holds {found}, not the keys of a spec; see docs/bring-your-own-log.md")

@@ -73,8 +73,12 @@ def sentence(error: ValidationError, model: type[BaseModel], content: dict[str, 
         message = problem["msg"].removeprefix("Value error, ")
         return f"{place}: {message}" if place else message
     value = problem["input"]
-    shown = f" = {value!r}" if isinstance(value, str | int | float | bool) else ""
+    shown = f" = {_short(repr(value))}" if isinstance(value, str | int | float | bool) else ""
     return f"{place}{shown} {_has_to(kind, context, value, location, model, problem['msg'])}"
+
+
+def _short(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _has_to(

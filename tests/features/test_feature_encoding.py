@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from elec.errors import InputError
 from elec.features import FIRST_VALUE, MISSING, OUT_OF_VOCABULARY, PADDING, FeatureEncoder
+from elec.features.buckets import Buckets
 from elec.features.raw import raw_column, raw_table
 from elec.features.vocabulary import Vocabulary
 from elec.spec import DatasetSpec, FieldSpec, Kind
@@ -227,6 +229,80 @@ def test_a_batch_is_encoded_like_its_rows(encoder: FeatureEncoder, records: list
         assert part.max() < field.size
         assert (part[:, 0] != PADDING).all()
         start += field.width
+
+
+TAGS: dict[str, object] = {"name": "tags", "kind": "multivalued", "max_values": 3}
+
+# Of every kind that a request, a store or a file can have, and of what none should have.
+VALUE = (
+    st.none()
+    | st.sampled_from(["1", "2", "196", "", " ", "ü", "a", "b|a", "a | b|", "|", "\x1fa|b\u2003", "true", "3.5", "1e5"])
+    | st.text(max_size=4)
+    | st.integers(-(2**70), 2**70)
+    | st.sampled_from([1, 2, 196, 196.0, -0.0, 2.0**53, 2**53 + 1, 2.0**60, 0.1, 1e300, 1e16, True])
+    | st.floats(width=64)
+    | st.floats(width=32)
+    | st.lists(st.none() | st.sampled_from(["a", "b", "c", "", "z", 1, 2.0]) | st.text(max_size=2), max_size=6)
+)
+#: Of one type, as columns mostly are, or of several.
+COLUMN = st.sampled_from([str, int, float, list, None]).flatmap(
+    lambda kind: st.lists(
+        VALUE if kind is None else st.none() | VALUE.filter(lambda value: type(value) is kind), min_size=1, max_size=8
+    )
+)
+
+
+#: What Arrow, or Python, could write any of these values as.
+TEXTS = [
+    *("1", "2", "196", "196.0", " ", "ü", "a", "b", "true", "True", "3.5", "0.1", "0", "-0", "1e5", "b|a", "nan", "inf", "z"),
+    *(str(2**53), str(2**53 + 1), str(2**60), str(float(2**60)), "1e+16", "10000000000000000", "1e+300", "1e300", "1.0", "2.0"),
+]
+
+
+@given(values=COLUMN, name=st.sampled_from(["city", "age", "height", "tags"]))
+@settings(max_examples=500, deadline=None)
+def test_few_values_are_encoded_as_arrow_encodes_many(values: list[object], name: str) -> None:
+    fields = dataset({"name": "city"}, {"name": "age", "kind": "numeric"}, {"name": "height", "kind": "numeric"}, TAGS).fields
+    texts = pa.array(TEXTS)
+    buckets = Buckets((-5.0, 0.0, 2.0, 196.0, 2.0**53, 2.0**60))
+    codes: list[Vocabulary | Buckets] = [Vocabulary(texts), buckets, Buckets(None), Vocabulary(texts)]
+    encoder = FeatureEncoder(fields, codes)
+    columns = {field.name: [None] * len(values) for field in fields} | {name: values}
+
+    def encoded(rows: Any) -> np.ndarray | str:
+        try:
+            return encoder.encode(rows)
+        except InputError as error:
+            return str(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elec.features.encoding._FEW", 0)
+        expected = encoded(columns)
+    # What was looked up before is at hand the second time.
+    for again in (columns, columns):
+        np.testing.assert_array_equal(encoded(again), expected)
+    try:
+        arrow = pa.table({key: pa.array(column) for key, column in columns.items()})
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elec.features.encoding._FEW", 0)
+        expected = encoded(arrow)
+    for same in (arrow, arrow.to_batches()[0], pa.concat_tables([arrow.slice(0, 1), arrow.slice(1)])):
+        np.testing.assert_array_equal(encoded(same), expected)
+
+
+def test_the_ids_at_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elec.features.vocabulary._KEPT", 100)
+    texts = [str(number) for number in range(1000)]
+    vocabulary = Vocabulary(pa.array(texts))
+    for start in range(0, 1000, 7):
+        asked = [*texts[start : start + 7], "unknown", None, ""]
+        ids = [*range(start + FIRST_VALUE, FIRST_VALUE + min(start + 7, 1000)), OUT_OF_VOCABULARY, MISSING, MISSING]
+        assert vocabulary.few_ids(asked) == vocabulary.ids(pa.array([text or None for text in asked])).tolist() == ids
+        assert vocabulary.at_hand(asked) is None
+        assert vocabulary.at_hand(asked[:-3]) == ids[:-3]
+        assert len(vocabulary._kept) <= 100
 
 
 @pytest.fixture(scope="module")

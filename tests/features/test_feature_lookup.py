@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from elec.errors import InputError
 from elec.features.lookup import Lookup, one_array
-from elec.features.lookup_hash import text_hashes
+from elec.features.lookup_hash import text_hash, text_hashes
 
 #: So many that a few keys are looked up by their hashes.
 OTHERS = [f"other {number}" for number in range(3000)]
@@ -35,6 +35,9 @@ def test_finds_what_a_list_finds(values: list[str], keys: list[str | None], cut:
         found = lookup.positions(pa.array(asked, pa.string()).slice(cut))
         assert found.dtype == np.int64
         assert found.tolist() == expected(held, asked[cut:])
+        texts = [text for text in asked if text is not None]
+        assert lookup.few_positions(texts) == expected(held, texts)
+        assert [lookup.few_positions([text])[0] for text in texts] == expected(held, texts)
 
 
 @given(texts=st.lists(TEXT, min_size=1, max_size=12), cut=st.integers(0, 11))
@@ -42,6 +45,7 @@ def test_finds_what_a_list_finds(values: list[str], keys: list[str | None], cut:
 def test_a_hash_depends_on_nothing_but_the_text(texts: list[str], cut: int) -> None:
     together = text_hashes(pa.array(texts))
     assert together.tolist() == [text_hashes(pa.array([text]))[0] for text in texts]
+    assert together.tolist() == [text_hash(text.encode()) for text in texts]
     assert together[cut:].tolist() == text_hashes(pa.array(texts).slice(cut)).tolist()
     assert together.tolist() == text_hashes(pa.array(texts, pa.large_string())).tolist()
     assert len(set(texts)) == len(set(together.tolist()))
@@ -82,6 +86,7 @@ def test_texts_of_one_hash_are_told_apart(tmp_path: Path) -> None:
     for lookup in (Lookup(pa.array(values)), Lookup.open(tmp_path / "v.arrow")[0]):
         keys = [*unknown, *known, None, "other 5"]
         assert lookup.positions(pa.array(keys)).tolist() == expected(values, keys)
+        assert [lookup.few_positions([key])[0] for key in keys[:-2]] == expected(values, keys[:-2])
 
 
 def colliding(count: int) -> list[str]:
@@ -114,6 +119,7 @@ def colliding(count: int) -> list[str]:
 def test_of_equal_texts_the_first_is_found_and_null_never() -> None:
     values = pa.array(["twice", None, *OTHERS, "twice", None])
     assert Lookup(values).positions(pa.array(["twice", None, "", "other 0"])).tolist() == [0, -1, -1, 2]
+    assert Lookup(values).few_positions(["twice", "", "other 0"]) == [0, -1, 2]
 
 
 @pytest.mark.parametrize("count", [0, 1, 5000])

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from elec.serving.app import create_app
 from elec.serving.service import Serving, open_service
 from elec.spec.serving import ServingSpec
 
 
-def app_of(bundle: Path | str, feast_folder: Path | str = "", **settings: object) -> FastAPI:
+def app_of(bundle: Path | str, feast_folder: Path | str = "", **settings: object) -> ASGIApp:
     """What a server of the bundle, with the settings, answers with."""
     chosen = ServingSpec.model_validate(settings)
     return create_app(Serving(open_service(str(bundle), str(feast_folder), chosen)), chosen)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pyarrow as pa
 import pytest
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from elec.features.store_config import OnlineStoreError
 from elec.serving.app import create_app
@@ -39,13 +39,13 @@ class Failing:
         raise self.error
 
 
-def failing(bundle: Path, error: Exception) -> FastAPI:
+def failing(bundle: Path, error: Exception) -> ASGIApp:
     opened, features = open_bundle(bundle), Failing(error)
     predictor = Predictor(opened, features)
     return create_app(Serving(Service(predictor, Ranker(predictor, features, ServingSpec()), opened)))
 
 
-def post(app: FastAPI, path: str, content: bytes) -> httpx.Response:
+def post(app: ASGIApp, path: str, content: bytes) -> httpx.Response:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
