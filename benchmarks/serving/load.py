@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.serving.made_service import build, made_spec, publish
 from benchmarks.serving.servers import Sustained, elec, kserve, resident, wrk
-from elec.serving.protocol import MODEL_NAME, infer_request
+from elec.serving.http.protocol import MODEL_NAME, infer_request
 from elec.spec import Spec
 from elec.spec.run import FeastSpec
 from elec.version import code_version

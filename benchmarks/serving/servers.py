@@ -220,7 +220,7 @@ def _version(body: bytes) -> str:
 
 
 def _free_port() -> int:
-    from elec.serving.server import bind
+    from elec.serving.http.server import bind
 
     with bind("127.0.0.1", 0) as listener:
         port: int = listener.getsockname()[1]

@@ -55,7 +55,7 @@ def deploy(
         _print_manifests(loaded, space, bundle)
         return
     from elec.deploy import put_in_service
-    from elec.serving.server import bind
+    from elec.serving.http.server import bind
 
     uri, run_id = _published(bundle, space)
     listener = bind(host, port) if port is not None else None

@@ -39,8 +39,8 @@ def serve(
     items in, ordered scores out; features are looked up in Feast). GET /metrics has figures for Prometheus.
     """
     from elec.serving.champion import feast_of
+    from elec.serving.http.server import bind
     from elec.serving.launch import Launch, launch
-    from elec.serving.server import bind
     from elec.serving.settings import read_settings
 
     chosen = read_settings([f"device={device.value}", *(settings or [])])

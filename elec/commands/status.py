@@ -55,7 +55,7 @@ def _server(spec: Spec, url: str) -> dict[str, Any]:
 
     from elec.deploy.arguments import request_headers
     from elec.deploy.scrape import parse_metrics
-    from elec.serving.protocol import MODEL_NAME
+    from elec.serving.http.protocol import MODEL_NAME
 
     headers = request_headers(spec.run.serving)
     told: dict[str, Any] = {"url": url}

@@ -21,8 +21,8 @@ from elec.deploy.surroundings import autoscaler, surroundings
 from elec.errors import BlockedError, ElecError, InputError
 from elec.runs.workspace import Workspace
 from elec.serving.bundle import Bundle
+from elec.serving.http.protocol import MODEL_NAME
 from elec.serving.predictor import Features
-from elec.serving.protocol import MODEL_NAME
 from elec.spec import Spec
 
 log = logging.getLogger("elec.deploy")

@@ -21,9 +21,9 @@ from elec.deploy.published import published
 from elec.deploy.smoke import SmokeReport, smoke_test
 from elec.runs.workspace import Champion, Workspace
 from elec.serving.bundle import Bundle, open_bundle
+from elec.serving.http.server import bind
 from elec.serving.predictor import Features
 from elec.serving.publish import publish_bundle
-from elec.serving.server import bind
 from elec.serving.start import open_features
 from elec.spec import Spec
 

@@ -14,7 +14,7 @@ import httpx
 
 from elec.deploy.arguments import settings_arguments
 from elec.errors import BlockedError
-from elec.serving.server import bind
+from elec.serving.http.server import bind
 from elec.spec.serving import ServingSpec
 
 _SECONDS_TO_END = 10.0

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from elec.errors import BlockedError
 from elec.serving.bundle import Bundle
 from elec.serving.golden import Golden
+from elec.serving.http.protocol import MODEL_NAME, infer_request
 from elec.serving.predictor import Features, Predictor
-from elec.serving.protocol import MODEL_NAME, infer_request
 from elec.serving.ranker import Ranker
 from elec.spec.dataset import Entity
 from elec.spec.serving import ServingSpec

@@ -16,8 +16,8 @@ from elec.drift.verdict import DriftVerdict, check
 from elec.drift.window import connection, quoted
 from elec.errors import InputError
 from elec.serving.manifest import Manifest
-from elec.serving.prediction_files import PATTERN
-from elec.serving.prediction_log import own_columns
+from elec.serving.telemetry.prediction_files import PATTERN
+from elec.serving.telemetry.prediction_log import own_columns
 from elec.spec import Entity
 from elec.spec.run import DriftSpec
 

@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     if given.parent is not None:
         die_with(given.parent)
+    from elec.serving.http.server import bind
     from elec.serving.launch import Launch, launch
-    from elec.serving.server import bind
     from elec.serving.settings import read_settings
 
     try:

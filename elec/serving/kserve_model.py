@@ -20,9 +20,9 @@ from kserve.errors import InvalidInput, ModelNotReady
 
 from elec.errors import ElecError, InputError
 from elec.features.store_config import OnlineStoreError
+from elec.serving.http.protocol import MODEL_NAME, OUTPUT, model_metadata, parse_infer
+from elec.serving.http.protocol_rank import parse_rank, rank_response
 from elec.serving.predictor import FeatureLookupError
-from elec.serving.protocol import MODEL_NAME, OUTPUT, model_metadata, parse_infer
-from elec.serving.protocol_rank import parse_rank, rank_response
 from elec.serving.service import Service, open_service
 from elec.serving.settings import read_settings
 from elec.spec.serving import ServingSpec

@@ -25,7 +25,7 @@ from elec.errors import BlockedError, InputError, RunFailedError
 from elec.runs.workspace import Workspace
 from elec.serving.bundle import Bundle, open_bundle
 from elec.serving.golden import Golden
-from elec.serving.protocol import infer_request
+from elec.serving.http.protocol import infer_request
 from elec.serving.publish import publish_bundle
 from elec.spec import Spec
 from tests.deploy.test_kserve import cluster_spec

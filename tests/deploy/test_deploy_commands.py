@@ -21,8 +21,8 @@ from elec.deploy.check import problems
 from elec.deploy.cluster import Cluster
 from elec.errors import ElecError
 from elec.runs.workspace import Workspace
+from elec.serving.http.server import bind
 from elec.serving.publish import publish_bundle
-from elec.serving.server import bind
 from elec.spec import Spec
 from pipelines.cli import app
 from tests.deploy.test_apply import Api, serving

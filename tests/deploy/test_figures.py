@@ -7,7 +7,7 @@ import pytest
 from elec.deploy.figures import Counts, Figures, common_edges, score_drift
 from elec.deploy.scrape import parse_metrics
 from elec.serving.manifest import read_manifest
-from elec.serving.metrics import SCORE_EDGES, Metrics
+from elec.serving.telemetry.metrics import SCORE_EDGES, Metrics
 
 EDGES = tuple(float(edge) for edge in np.linspace(0.01, 1.0, 100))
 

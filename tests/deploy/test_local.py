@@ -78,7 +78,7 @@ def test_a_server_that_ignores_sigterm_is_killed(made: Path, monkeypatch: pytest
     stubborn = tmp_path / "stubborn"
     stubborn.write_text(
         f"#!{sys.executable}\nimport signal, sys\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "from elec.serving import server\nfrom elec.serving.__main__ import main\n"
+        "from elec.serving.http import server\nfrom elec.serving.__main__ import main\n"
         "import uvicorn\nuvicorn.Server.handle_exit = lambda self, number, frame: None\nsys.exit(main(sys.argv[3:]))\n"
     )
     stubborn.chmod(0o755)

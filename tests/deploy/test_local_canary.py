@@ -18,9 +18,9 @@ from elec.errors import BlockedError
 from elec.runs.page import build_page
 from elec.runs.summary import summarise
 from elec.runs.workspace import Workspace
+from elec.serving.http.server import bind
 from elec.serving.manifest import read_manifest
 from elec.serving.publish import publish_bundle
-from elec.serving.server import bind
 from elec.spec import Spec
 from elec.steps.deploy import deploy as deploy_step
 from elec.steps.job import Job

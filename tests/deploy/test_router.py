@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from elec.deploy.router import Router
-from elec.serving.server import bind
+from elec.serving.http.server import bind
 
 
 class Backend:

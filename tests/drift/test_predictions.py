@@ -12,8 +12,8 @@ from elec.drift import Profile, check_predictions, profile, profile_predictions
 from elec.drift.predictions import logged_part
 from elec.errors import InputError
 from elec.serving.manifest import Manifest
-from elec.serving.prediction_files import PATTERN
-from elec.serving.prediction_log import PredictionLog
+from elec.serving.telemetry.prediction_files import PATTERN
+from elec.serving.telemetry.prediction_log import PredictionLog
 from elec.spec import Spec
 from elec.spec.run import DriftSpec
 from elec.spec.serving import ServingSpec

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from elec.serving.app import create_app
+from elec.serving.http.app import create_app
 from elec.serving.service import Serving, open_service
 from elec.spec.serving import ServingSpec
 

@@ -14,8 +14,8 @@ import pytest
 
 from elec.serving.bundle import Bundle, open_bundle
 from elec.serving.golden import Golden
+from elec.serving.http.protocol import infer_request
 from elec.serving.predictor import Predictor
-from elec.serving.protocol import infer_request
 from tests.serving.made import frame
 
 pytest.importorskip("kserve", reason="the kserve extra is not installed")

@@ -21,10 +21,10 @@ from elec.features.vocabulary import Vocabulary
 from elec.serving.batch import score_file
 from elec.serving.bundle import open_bundle
 from elec.serving.golden import Golden
+from elec.serving.http.protocol import infer_request
 from elec.serving.latency import profile_latency
 from elec.serving.manifest import read_manifest
 from elec.serving.predictor import FeatureLookupError, Predictor
-from elec.serving.protocol import infer_request
 from elec.serving.semantic_ids import SemanticIds
 from elec.serving.start import load_predictor, load_scorer, open_features
 from tests.serving.apps import app_of

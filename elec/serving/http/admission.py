@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from elec.serving.protocol_errors import RequestError
+from elec.serving.http.protocol_errors import RequestError
 
 T = TypeVar("T")
 

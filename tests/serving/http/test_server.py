@@ -17,8 +17,8 @@ from elec.deploy.local import LocalDeployment
 from elec.errors import InputError
 from elec.serving.bundle import Bundle, open_bundle
 from elec.serving.golden import Golden
-from elec.serving.protocol import infer_request
-from elec.serving.server import bind
+from elec.serving.http.protocol import infer_request
+from elec.serving.http.server import bind
 
 INFER = "/v2/models/elec/infer"
 
@@ -205,7 +205,7 @@ def test_neither_the_command_nor_the_server_needs_torch(made: Path) -> None:
     script = f"""
 import sys
 import elec.serving.__main__
-from elec.serving.app import create_app
+from elec.serving.http.app import create_app
 from elec.serving.service import Serving, open_service
 from elec.spec.serving import ServingSpec
 create_app(Serving(open_service({str(made / "bundle")!r}, "", ServingSpec())))

@@ -10,8 +10,8 @@ import pytest
 
 from elec.deploy.local import LocalDeployment
 from elec.serving.golden import Golden
-from elec.serving.openapi import Described
-from elec.serving.protocol import infer_request
+from elec.serving.http.openapi import Described
+from elec.serving.http.protocol import infer_request
 from elec.serving.service import Serving, open_service
 from elec.spec.serving import ServingSpec
 from tests.serving.made import shared_students

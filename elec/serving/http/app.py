@@ -17,17 +17,17 @@ from starlette.responses import Response
 
 from elec.errors import InputError
 from elec.features.store_config import OnlineStoreError
-from elec.serving.admission import Admission, RefusedError, Workroom
-from elec.serving.auth import Token
-from elec.serving.front import Excuse, Front
-from elec.serving.logs import AccessLog
-from elec.serving.metrics import Metrics
-from elec.serving.openapi import Described
-from elec.serving.prediction_log import PredictionLog
+from elec.serving.http.admission import Admission, RefusedError, Workroom
+from elec.serving.http.auth import Token
+from elec.serving.http.front import Excuse, Front
+from elec.serving.http.openapi import Described
+from elec.serving.http.protocol_errors import RequestError
+from elec.serving.http.routes import Routes
 from elec.serving.predictor import FeatureLookupError
-from elec.serving.protocol_errors import RequestError
-from elec.serving.routes import Routes
 from elec.serving.service import Serving
+from elec.serving.telemetry.logs import AccessLog
+from elec.serving.telemetry.metrics import Metrics
+from elec.serving.telemetry.prediction_log import PredictionLog
 from elec.spec.serving import ServingSpec
 from elec.version import code_version
 

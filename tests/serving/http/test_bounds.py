@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from elec.serving.admission import Admission, RefusedError, Workroom
+from elec.serving.http.admission import Admission, RefusedError, Workroom
 from elec.serving.settings import read_settings
 from elec.spec.serving import ServingSpec
 from tests.serving.test_watch import running

@@ -11,8 +11,8 @@ import pytest
 from starlette.types import ASGIApp
 
 from elec.features.store_config import OnlineStoreError
-from elec.serving.app import create_app
 from elec.serving.bundle import open_bundle
+from elec.serving.http.app import create_app
 from elec.serving.predictor import Predictor
 from elec.serving.ranker import Ranker
 from elec.serving.service import Service, Serving

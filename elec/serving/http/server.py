@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from elec.errors import InputError
-from elec.serving.admission import Admission
+from elec.serving.http.admission import Admission
 from elec.spec.serving import ServingSpec
 
 #: After SIGTERM new connections are still answered for this long at most: a balancer learns late that a server has gone.

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 
-from elec.serving.protocol import infer_request, infer_request_binary, infer_response, parse_infer, parse_json
-from elec.serving.protocol_binary import Tail, read_column, split_body, write_column
-from elec.serving.protocol_errors import RequestError
-from elec.serving.protocol_tensors import read_floats
+from elec.serving.http.protocol import infer_request, infer_request_binary, infer_response, parse_infer, parse_json
+from elec.serving.http.protocol_binary import Tail, read_column, split_body, write_column
+from elec.serving.http.protocol_errors import RequestError
+from elec.serving.http.protocol_tensors import read_floats
 from tests.serving.apps import app_of
 from tests.serving.made import SPEC, frame
 

@@ -24,9 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from elec.drift import check_predictions, profile
 from elec.ingest import ingest
 from elec.serving.bundle import Bundle, open_bundle
-from elec.serving.prediction_files import PATTERN
-from elec.serving.protocol import infer_request
-from elec.serving.server import bind
+from elec.serving.http.protocol import infer_request
+from elec.serving.http.server import bind
+from elec.serving.telemetry.prediction_files import PATTERN
 from elec.spec import Spec
 from elec.spec.run import DriftSpec
 from tests.serving.made import SPEC, frame, items_table, users_table

@@ -29,14 +29,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elec.serving.histogram import Histogram
 from elec.serving.manifest import Manifest
+from elec.serving.telemetry.histogram import Histogram
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-    from elec.serving.prediction_log import LogFigures
+    from elec.serving.telemetry.prediction_log import LogFigures
 
 #: Seconds, from 0.05 ms.
 LATENCY_EDGES = (

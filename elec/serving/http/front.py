@@ -14,10 +14,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from elec.serving.admission import Admission
-from elec.serving.auth import Token
-from elec.serving.logs import AccessLog
-from elec.serving.metrics import Metrics
+from elec.serving.http.admission import Admission
+from elec.serving.http.auth import Token
+from elec.serving.telemetry.logs import AccessLog
+from elec.serving.telemetry.metrics import Metrics
 
 log = logging.getLogger("elec.serving")
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from elec.serving.protocol_binary import Tail, read_column, read_numbers
-from elec.serving.protocol_errors import RequestError
+from elec.serving.http.protocol_binary import Tail, read_column, read_numbers
+from elec.serving.http.protocol_errors import RequestError
 from elec.spec.dataset import FieldSpec, Kind
 
 INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elec.features.raw import Columns
+from elec.serving.http.protocol_binary import Tail, write_column
+from elec.serving.http.protocol_errors import RequestError
+from elec.serving.http.protocol_tensors import ACCEPTED, read_field, read_floats
 from elec.serving.manifest import Manifest
-from elec.serving.protocol_binary import Tail, write_column
-from elec.serving.protocol_errors import RequestError
-from elec.serving.protocol_tensors import ACCEPTED, read_field, read_floats
 from elec.spec.dataset import FieldSpec, Kind
 
 #: The name of the model in every path.

@@ -3,8 +3,8 @@
 from typing import Any
 
 from elec.serving.golden import Golden
-from elec.serving.openapi_schemas import answer_schemas, infer_schema, rank_schemas
-from elec.serving.protocol import MODEL_NAME, infer_request
+from elec.serving.http.openapi_schemas import answer_schemas, infer_schema, rank_schemas
+from elec.serving.http.protocol import MODEL_NAME, infer_request
 from elec.serving.service import Service, Serving
 from elec.spec.dataset import Entity
 from elec.spec.serving import ServingSpec

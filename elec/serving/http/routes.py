@@ -13,16 +13,16 @@ import pyarrow as pa
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from elec.serving.admission import Admission, RefusedError, Workroom
-from elec.serving.front import Answer, Told, told
-from elec.serving.metrics import Metrics
-from elec.serving.prediction_log import PredictionLog
+from elec.serving.http.admission import Admission, RefusedError, Workroom
+from elec.serving.http.front import Answer, Told, told
+from elec.serving.http.protocol import MODEL_NAME, Records, infer_response, model_metadata, parse_infer, parse_json
+from elec.serving.http.protocol_binary import HEADER_LENGTH, split_body
+from elec.serving.http.protocol_errors import RequestError
+from elec.serving.http.protocol_rank import parse_rank, rank_response
 from elec.serving.predictor import FeatureLookupError, Predictor
-from elec.serving.protocol import MODEL_NAME, Records, infer_response, model_metadata, parse_infer, parse_json
-from elec.serving.protocol_binary import HEADER_LENGTH, split_body
-from elec.serving.protocol_errors import RequestError
-from elec.serving.protocol_rank import parse_rank, rank_response
 from elec.serving.service import Service, Serving
+from elec.serving.telemetry.metrics import Metrics
+from elec.serving.telemetry.prediction_log import PredictionLog
 from elec.spec.serving import ServingSpec
 from elec.version import code_version
 

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from elec.features.raw import raw_table
 from elec.serving.manifest import Manifest
-from elec.serving.prediction_files import PredictionFiles
+from elec.serving.telemetry.prediction_files import PredictionFiles
 from elec.spec.dataset import FieldSpec
 from elec.spec.serving import ServingSpec
 

@@ -5,8 +5,8 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from elec.serving.protocol import infer_request, infer_response, parse_infer, parse_json
-from elec.serving.protocol_errors import RequestError
+from elec.serving.http.protocol import infer_request, infer_response, parse_infer, parse_json
+from elec.serving.http.protocol_errors import RequestError
 from tests.serving.made import SPEC, frame
 
 FIELDS = SPEC.dataset.tabular_fields

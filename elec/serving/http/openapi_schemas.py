@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from elec.serving.http.protocol import LLM, MODEL_NAME, OUTPUT, VECTORS
+from elec.serving.http.protocol_tensors import ACCEPTED, FLOATS, INTEGERS, TEXT
 from elec.serving.manifest import Manifest
-from elec.serving.protocol import LLM, MODEL_NAME, OUTPUT, VECTORS
-from elec.serving.protocol_tensors import ACCEPTED, FLOATS, INTEGERS, TEXT
 from elec.spec.dataset import Entity, FieldSpec, Kind
 
 Schema = dict[str, Any]

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from elec.serving.protocol_errors import RequestError
-from elec.serving.protocol_tensors import is_whole
+from elec.serving.http.protocol_errors import RequestError
+from elec.serving.http.protocol_tensors import is_whole
 from elec.serving.ranker import Ranked
 from elec.spec.dataset import Entity, FieldSpec, Kind
 

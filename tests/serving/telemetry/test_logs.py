@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elec.serving.logs import AccessLog, configure
+from elec.serving.telemetry.logs import AccessLog, configure
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from elec.errors import InputError
-from elec.serving.prediction_files import PATTERN, PredictionFiles
-from elec.serving.prediction_log import PredictionLog
+from elec.serving.telemetry.prediction_files import PATTERN, PredictionFiles
+from elec.serving.telemetry.prediction_log import PredictionLog
 from elec.spec.dataset import FieldSpec
 from elec.spec.serving import ServingSpec
 from tests.serving.described import describe
@@ -254,7 +254,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from elec.serving.manifest import Manifest
-from elec.serving.prediction_log import PredictionLog
+from elec.serving.telemetry.prediction_log import PredictionLog
 from elec.spec.serving import ServingSpec
 
 folder, given, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from elec.serving.histogram import Histogram
 from elec.serving.manifest import Manifest
-from elec.serving.metrics import LATENCY_EDGES, SCORE_EDGES, Metrics
+from elec.serving.telemetry.histogram import Histogram
+from elec.serving.telemetry.metrics import LATENCY_EDGES, SCORE_EDGES, Metrics
 from tests.serving.described import describe
 
 
@@ -190,7 +190,7 @@ def test_a_request_pays_little(manifest: Manifest) -> None:
 def test_prometheus_is_imported_by_the_first_scrape_only() -> None:
     script = """
 import sys
-from elec.serving.metrics import Metrics
+from elec.serving.telemetry.metrics import Metrics
 metrics = Metrics()
 assert "prometheus_client" not in sys.modules
 metrics.render()

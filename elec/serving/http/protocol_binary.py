@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from elec.serving.protocol_errors import RequestError
+from elec.serving.http.protocol_errors import RequestError
 
 #: Says how many bytes of the body are JSON; in requests and in answers.
 HEADER_LENGTH = "inference-header-content-length"
