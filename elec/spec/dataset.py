@@ -76,7 +76,9 @@ class Source(Frozen):
     def _known_encoding(self) -> Self:
         try:
             codecs.lookup(self.encoding)
-        except LookupError:
+            # Python has codecs that are not of text, such as zlib and hex.
+            "".encode(self.encoding)
+        except (LookupError, ValueError):
             raise ValueError(
                 f"`encoding` = '{self.encoding}' is not known; use utf-8, latin-1, cp1252 or utf-16, say"
             ) from None

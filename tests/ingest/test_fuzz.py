@@ -85,6 +85,14 @@ def test_a_message_shows_what_cannot_be_shown_as_its_escape(tmp_path: Path) -> N
         ("description: !!bool maybe", r"s\.yaml: a value is not what it looks like"),
         ("description: !!timestamp x", r"s\.yaml: a value is not what it looks like"),
         (f"description: {'[' * 3000}", r"s\.yaml: not a spec \(lists in lists without an end\)"),
+        (
+            "name: a\nlabel: {column: c}\ntimestamp: {column: t}\nuser: u\nitem: i\nsource: {path: a.csv, encoding: zlib}",
+            r"'zlib' is not known; use utf-8",
+        ),
+        (
+            "name: a\nlabel: {column: c}\ntimestamp: {column: t}\nuser: u\nitem: i\nsource: {path: a.csv, encoding: undefined}",
+            r"'undefined' is not known; use utf-8",
+        ),
         (f"name: {'x' * 5000}", r"'name' = 'x+\.\.\. has to be lower-case letters"),
     ],
 )
