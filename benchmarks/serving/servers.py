@@ -178,20 +178,23 @@ async def _offer(url: str, path: str, bodies: Sequence[bytes], rate: float, seco
 
     async def ask(content: bytes, moment: float) -> None:
         connection = await free.get()
-        status = 0
-        try:
-            reader, writer = connection or await asyncio.open_connection(host, int(port))
-            writer.write(content)
-            status, body, lasting = await _answer(reader)
-            if status == 200:
-                offered.seconds.append(time.perf_counter() - started - moment)
-                offered.sent.append(moment)
-                offered.versions[_version(body)] += 1
-            if not lasting:
-                writer.close()
-            free.put_nowait((reader, writer) if lasting else None)
-        except (OSError, asyncio.IncompleteReadError):
-            free.put_nowait(None)
+        status, lasting = 0, False
+        # A connection that was idle for long may be closed by now, as any client has to expect; a new one may not.
+        for tried in (connection, None) if connection else (None,):
+            try:
+                reader, writer = tried or await asyncio.open_connection(host, int(port))
+                writer.write(content)
+                status, body, lasting = await _answer(reader)
+                break
+            except (OSError, asyncio.IncompleteReadError):
+                continue
+        if status == 200:
+            offered.seconds.append(time.perf_counter() - started - moment)
+            offered.sent.append(moment)
+            offered.versions[_version(body)] += 1
+        if status and not lasting:
+            writer.close()
+        free.put_nowait((reader, writer) if lasting else None)
         offered.statuses[status] += 1
 
     tasks: set[asyncio.Task[None]] = set()
