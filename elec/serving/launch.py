@@ -7,13 +7,13 @@ import sys
 from dataclasses import dataclass, field
 
 from elec.runs.workspace import Workspace
-from elec.serving.telemetry import logs
 from elec.serving.champion import champion_of, feast_of
 from elec.serving.http.admission import Admission
 from elec.serving.http.app import create_app
 from elec.serving.http.server import serve
 from elec.serving.service import Service, Serving, open_service
 from elec.serving.start import leave_pandas_out
+from elec.serving.telemetry import logs
 from elec.serving.telemetry.metrics import Metrics
 from elec.serving.telemetry.prediction_log import PredictionLog
 from elec.serving.watch import ChampionWatch
