@@ -12,8 +12,6 @@ import json
 import os
 import platform
 import resource
-import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.data.join import made_dataset, write_entities
-from elec.errors import InputError
+from benchmarks.redis_server import redis_server
 from elec.features.materialize import ViewRows, write_online
 from elec.features.repository import FeatureRepository
 from elec.features.store_config import feature_store_settings, open_store
@@ -144,25 +142,8 @@ def _redis(store: str) -> Iterator[str | None]:
     if store != "redis":
         yield None
         return
-    program = shutil.which("redis-server")
-    if program is None:
-        raise InputError("redis-server is not on PATH; install Redis, or give --stores sqlite")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + timedelta(seconds=10).total_seconds()
-        while time.monotonic() < until:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with tempfile.TemporaryDirectory(prefix="elec-redis-") as folder, redis_server(Path(folder)) as address:
+        yield address
 
 
 def _compare_redis(first: str | None, second: str | None) -> None:

@@ -13,7 +13,6 @@ import http.client
 import json
 import os
 import platform
-import shutil
 import socket
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.redis_server import redis_server
 from benchmarks.serving.made_service import build, made_spec, publish
 from elec.features.definitions import project_name
 from elec.features.online import OnlineFeatures
@@ -54,7 +54,7 @@ def main() -> None:
     options.add_argument("--starts", type=int, default=5)
     options.add_argument("--output", type=Path, default=Path("benchmarks/serving/results-rank.md"))
     chosen = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="elec-rank-") as scratch, _redis(Path(scratch)) as address:
+    with tempfile.TemporaryDirectory(prefix="elec-rank-") as scratch, redis_server(Path(scratch)) as address:
         folder = Path(scratch)
         spec = made_spec(FeastSpec(online_store="redis", redis=address))
         bundle = build(spec, folder, ids=chosen.ids)
@@ -231,28 +231,6 @@ def _client(port: int) -> Iterator[Callable[[str, list[str], dict[str, str]], No
         yield rank
     finally:
         connection.close()
-
-
-@contextmanager
-def _redis(folder: Path) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        sys.exit("redis-server is not on PATH; install it, for these figures are of Redis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 if __name__ == "__main__":

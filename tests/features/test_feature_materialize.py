@@ -1,11 +1,6 @@
 """What elec writes into the online stores is what `FeatureStore.materialize` writes, byte for byte; SQLite and a real Redis."""
 
-import shutil
-import socket
 import sqlite3
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +21,6 @@ from elec.progress import Progress
 from elec.spec.run import FeastSpec
 
 KEYS = BATCH_ROWS + 500
-
-
-@pytest.fixture(scope="module")
-def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis of the tests' own."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not on PATH, so what is written to Redis is not compared")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def timelines(folder: Path, keys: int) -> Path:

@@ -1,10 +1,5 @@
 """Look-ups answer as `get_online_features` of Feast does; SQLite and a real Redis."""
 
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,30 +69,6 @@ def write(folder: Path) -> Path:
         described = {DATASET.key_of(entity): keys[some], "event_timestamp": times[some], VECTOR: vectors[some]}
         pq.write_table(pa.table(described), folder / f"{view}-vectors.parquet")
     return folder
-
-
-@pytest.fixture(scope="module")
-def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis of the test's own."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not on PATH, so look-ups in Redis are not compared")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])

@@ -1,9 +1,5 @@
 """A workspace on S3: definitions and rows there, values in Redis, nothing downloaded to join."""
 
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,22 +38,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def redis_settings(tmp_path: Path) -> Iterator[FeastSpec]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not on PATH, so a workspace on S3 is not tested")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield FeastSpec(online_store="redis", redis=f"127.0.0.1:{port}")
-        process.terminate()
+def redis_settings(redis_address: str) -> FeastSpec:
+    return FeastSpec(online_store="redis", redis=redis_address)
 
 
 def test_text_vectors_of_a_workspace_on_s3(tmp_path: Path, bucket: str, redis_settings: FeastSpec) -> None:
