@@ -94,15 +94,8 @@ def kserve(bundle: str) -> Iterator[tuple[str, int]]:
         process = subprocess.Popen(
             [*command, "--enable_grpc", "false"], stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
         )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait(url, process)
-            yield url, process.pid
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
+        with _ready(process, port) as served:
+            yield served
 
 
 @contextmanager
@@ -117,15 +110,8 @@ def elec(bundle: str, feast: str = "", settings: Sequence[str] = (), workspace: 
     given = [part for setting in settings for part in ("--set", setting)]
     command = [sys.executable, "-m", "elec.serving", *what, "--feast", feast, "--port", str(port), *given]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait(url, process)
-        yield url, process.pid
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        process.kill()
+    with _ready(process, port) as served:
+        yield served
 
 
 def wrk(url: str, path: str, bodies: Sequence[bytes], *, seconds: float, connections: int) -> Sustained:
@@ -228,6 +214,20 @@ def _free_port() -> int:
     with bind("127.0.0.1", 0) as listener:
         port: int = listener.getsockname()[1]
     return port
+
+
+@contextmanager
+def _ready(process: subprocess.Popen[bytes], port: int) -> Iterator[tuple[str, int]]:
+    """The address and the process id of a server, once it is ready; the process ends with the block."""
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait(url, process)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        process.kill()
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
