@@ -2,7 +2,6 @@
 
 Publishing never shows a half-written result. On disk a folder is written beside its final place and renamed; on S3, which
 cannot rename, the file named last (`manifest.json`, say) goes up last, so a reader that asks for it first never sees a part.
-Credentials come from the usual chain; an endpoint of one's own from `AWS_ENDPOINT_URL`.
 """
 
 import os
@@ -11,17 +10,11 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import unquote, urlparse
 
+from elec import s3
 from elec.errors import InputError
-
-#: How often a request to S3 is made before it counts as failed, and how long each may go without an answer.
-_ATTEMPTS = 6
-_CONNECT_SECONDS = 10
-_READ_SECONDS = 60
 
 #: What S3 takes in one request.
 _KEYS_DELETED_AT_ONCE = 1000
@@ -65,11 +58,11 @@ def exists(uri: str | Path) -> bool:
     """Whether there is a file (or, on disk, a folder) at the URI."""
     if not is_s3(uri):
         return local_path(uri).exists()
-    bucket, key = _bucket_and_key(uri)
-    with _s3_errors(uri):
+    bucket, key = s3.bucket_and_key(uri)
+    with s3.errors(uri):
         try:
-            _s3().head_object(Bucket=bucket, Key=key)
-        except _s3().exceptions.ClientError as error:
+            s3.client().head_object(Bucket=bucket, Key=key)
+        except s3.client().exceptions.ClientError as error:
             if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
                 return False
             raise
@@ -82,9 +75,9 @@ def etag(uri: str) -> str:
     Raises:
         InputError: If S3 refuses.
     """
-    bucket, key = _bucket_and_key(uri)
-    with _s3_errors(uri):
-        return str(_s3().head_object(Bucket=bucket, Key=key)["ETag"])
+    bucket, key = s3.bucket_and_key(uri)
+    with s3.errors(uri):
+        return str(s3.client().head_object(Bucket=bucket, Key=key)["ETag"])
 
 
 def read_bytes(uri: str | Path) -> bytes:
@@ -96,11 +89,11 @@ def read_bytes(uri: str | Path) -> bytes:
     """
     if not is_s3(uri):
         return local_path(uri).read_bytes()
-    bucket, key = _bucket_and_key(uri)
-    with _s3_errors(uri):
+    bucket, key = s3.bucket_and_key(uri)
+    with s3.errors(uri):
         try:
-            return _body(bucket, key)
-        except _s3().exceptions.ClientError as error:
+            return s3.body(bucket, key)
+        except s3.client().exceptions.ClientError as error:
             # The code stands in the answer's body, which a cut connection may take away.
             if error.response["Error"]["Code"] in {"404", "NoSuchKey"}:
                 raise FileNotFoundError(str(uri)) from None
@@ -110,9 +103,9 @@ def read_bytes(uri: str | Path) -> bytes:
 def write_bytes(uri: str | Path, content: bytes) -> None:
     """Writes a file in one step: a reader sees the old content or the new one, never a part."""
     if is_s3(uri):
-        bucket, key = _bucket_and_key(uri)
-        with _s3_errors(uri):
-            _s3().put_object(Bucket=bucket, Key=key, Body=content)
+        bucket, key = s3.bucket_and_key(uri)
+        with s3.errors(uri):
+            s3.client().put_object(Bucket=bucket, Key=key, Body=content)
         return
     path = local_path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,10 +127,10 @@ def list_files(uri: str | Path) -> list[str]:
         return sorted(
             path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and not path.name.endswith(".tmp")
         )
-    bucket, key = _bucket_and_key(uri)
+    bucket, key = s3.bucket_and_key(uri)
     prefix = key.rstrip("/") + "/" if key else ""
-    with _s3_errors(uri):
-        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    with s3.errors(uri):
+        pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         keys = [entry["Key"][len(prefix) :] for page in pages for entry in page.get("Contents", ())]
     # A key that ends in a slash is how consoles draw an empty folder.
     return sorted(key for key in keys if key and not key.endswith("/"))
@@ -162,27 +155,18 @@ def publish_folder(folder: Path, uri: str | Path, *, last: str) -> None:
     if is_s3(uri):
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
         for name in sorted(names, key=lambda name: name == last):
-            bucket, key = _bucket_and_key(join(uri, name))
-            with _s3_errors(uri):
+            bucket, key = s3.bucket_and_key(join(uri, name))
+            with s3.errors(uri):
                 if name == last:
-                    _put_if_absent(bucket, key, (folder / name).read_bytes(), str(uri))
+                    s3.put_if_absent(bucket, key, (folder / name).read_bytes(), str(uri))
                 else:
-                    _s3().upload_file(str(folder / name), bucket, key)
+                    s3.client().upload_file(str(folder / name), bucket, key)
         return
-    target = local_path(uri)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    try:
+    # A rename onto a folder that is not empty fails, so of two publishers one wins.
+    with whole_folder(local_path(uri)) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
-        temporary.chmod(0o755)
-        # A rename onto a folder that is not empty fails, so of two publishers one wins.
-        temporary.rename(target)
-    except OSError as error:
-        if target.exists():
-            raise FileExistsError(str(uri)) from None
-        raise error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for path in temporary.rglob("*"):
+            _sync(path)
 
 
 @contextmanager
@@ -206,6 +190,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             if folder.exists():
                 raise FileExistsError(str(folder)) from None
             raise error
+        _sync(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -223,19 +208,18 @@ def whole_file(uri: str | Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="elec-") as scratch:
             path = Path(scratch, "file")
             yield path
-            bucket, key = _bucket_and_key(uri)
-            with _s3_errors(uri):
-                _s3().upload_file(str(path), bucket, key)
+            bucket, key = s3.bucket_and_key(uri)
+            with s3.errors(uri):
+                s3.client().upload_file(str(path), bucket, key)
         return
     target = local_path(uri)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.replace(target)
-        _sync_folder(target.parent)
+        _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -245,12 +229,12 @@ def remove_folder(uri: str | Path) -> None:
     if not is_s3(uri):
         shutil.rmtree(local_path(uri), ignore_errors=True)
         return
-    bucket, _ = _bucket_and_key(uri)
+    bucket, _ = s3.bucket_and_key(uri)
     names = list_files(uri)
     for start in range(0, len(names), _KEYS_DELETED_AT_ONCE):
-        keys = [{"Key": _bucket_and_key(join(uri, name))[1]} for name in names[start : start + _KEYS_DELETED_AT_ONCE]]
-        with _s3_errors(uri):
-            _s3().delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        keys = [{"Key": s3.bucket_and_key(join(uri, name))[1]} for name in names[start : start + _KEYS_DELETED_AT_ONCE]]
+        with s3.errors(uri):
+            s3.client().delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
 
 
 def fetch_folder(uri: str | Path, folder: Path) -> Path:
@@ -267,116 +251,16 @@ def fetch_folder(uri: str | Path, folder: Path) -> Path:
         if not target.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{uri}: the key '{name}' leads out of its folder; refused")
         target.parent.mkdir(parents=True, exist_ok=True)
-        bucket, key = _bucket_and_key(join(uri, name))
-        with _s3_errors(uri):
-            _s3().download_file(bucket, key, str(target))
+        bucket, key = s3.bucket_and_key(join(uri, name))
+        with s3.errors(uri):
+            s3.client().download_file(bucket, key, str(target))
     return folder
 
 
-def s3_filesystem() -> Any:
-    """The pyarrow file system for `s3://`, with the same credentials and endpoint as boto3."""
-    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
-
-    settings: dict[str, Any] = {
-        # Arrow's own three attempts are too few for a server that asks to slow down.
-        "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
-        "connect_timeout": _CONNECT_SECONDS,
-        "request_timeout": _READ_SECONDS,
-    }
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not endpoint:
-        return S3FileSystem(**settings)
-    parsed = urlparse(endpoint)
-    return S3FileSystem(endpoint_override=parsed.netloc, scheme=parsed.scheme, allow_bucket_creation=False, **settings)
-
-
-def is_s3_failure(error: BaseException) -> bool:
-    """Whether an OSError is what Arrow says about S3, and not about the content of a file."""
-    return isinstance(error, OSError) and "AWS Error" in str(error)
-
-
-def _bucket_and_key(uri: str | Path) -> tuple[str, str]:
-    bucket, _, key = str(uri).removeprefix("s3://").partition("/")
-    if not bucket:
-        raise InputError(f"{uri}: names no bucket; write s3://bucket/path")
-    return bucket, key
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename in a folder outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Makes a file's content, or the renames in a folder, outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _body(bucket: str, key: str) -> bytes:
-    """An object's content. boto3 asks again for an answer that fails, but not for one that is cut off in its middle."""
-    from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
-
-    for number in range(_ATTEMPTS):
-        try:
-            body: bytes = _s3().get_object(Bucket=bucket, Key=key)["Body"].read()
-        except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
-            if number + 1 == _ATTEMPTS:
-                raise
-        else:
-            return body
-    raise AssertionError("unreachable")
-
-
-def _put_if_absent(bucket: str, key: str, content: bytes, uri: str) -> None:
-    try:
-        _s3().put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
-    except _s3().exceptions.ClientError as error:
-        if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
-            raise FileExistsError(uri) from None
-        raise
-
-
-def _s3() -> Any:
-    return _s3_at(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
-
-
-@lru_cache(maxsize=4)
-def _s3_at(endpoint: str | None) -> Any:
-    """The client of an endpoint; a client costs 0.3 s to make."""
-    import boto3
-    from botocore.config import Config
-
-    # A session of its own: boto3's default one remembers credentials for the life of the process.
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint,
-        config=Config(
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-        ),
-    )
-
-
-class _s3_errors:  # noqa: N801 - reads as a statement
-    """Turns what S3 refuses into one sentence."""
-
-    def __init__(self, uri: str | Path) -> None:
-        self.uri = uri
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        if isinstance(error, ClientError):
-            detail = error.response.get("Error", {})
-            raise InputError(
-                f"{self.uri}: S3 refused with {detail.get('Code', 'an error')} ({detail.get('Message') or 'no reason given'}); "
-                "check the bucket, the credentials and AWS_ENDPOINT_URL"
-            ) from error
-        if isinstance(error, BotoCoreError | Boto3Error):
-            raise InputError(
-                f"{self.uri}: S3 cannot be reached ({error}); check the credentials and AWS_ENDPOINT_URL"
-            ) from error

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from elec import storage
+from elec import s3, storage
 from elec.features.definitions import VIEWS, check_names, data_file, definitions, project_name, vector_definitions
 from elec.features.engine import duckdb_connection, quoted
 from elec.features.library import quiet
@@ -234,7 +234,7 @@ def _publish_file(file: Path, target: str) -> None:
     if storage.is_s3(target):
         from pyarrow import fs
 
-        fs.copy_files(str(file), target.removeprefix("s3://"), destination_filesystem=storage.s3_filesystem())
+        fs.copy_files(str(file), target.removeprefix("s3://"), destination_filesystem=s3.filesystem())
         return
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)

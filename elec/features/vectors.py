@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from elec import storage
+from elec import s3, storage
 from elec.errors import InputError
 from elec.features.raw import raw_column
 from elec.spec import Entity, FieldSpec
@@ -85,7 +85,7 @@ def published_vectors(data_folder: str) -> list[VectorViews]:
 
 def open_rows(file: str) -> Any:
     """A `ParquetFile`, of a path or of `s3://`."""
-    source = storage.s3_filesystem().open_input_file(file.removeprefix("s3://")) if storage.is_s3(file) else file
+    source = s3.filesystem().open_input_file(file.removeprefix("s3://")) if storage.is_s3(file) else file
     return pq.ParquetFile(source)
 
 

@@ -10,8 +10,8 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
+from elec import s3
 from elec.errors import InputError
-from elec.storage import is_s3_failure
 
 #: Endings of compressed files; the one before them tells the format.
 ENDINGS = (".gz", ".zst", ".zstd", ".bz2")
@@ -68,7 +68,7 @@ class _Checked(io.RawIOBase):
         try:
             content = self._plain.read(len(buffer))
         except OSError as error:
-            if error.errno is not None or is_s3_failure(error):
+            if error.errno is not None or s3.is_failure(error):
                 raise
             raise _DamagedError(str(error)) from error
         buffer[: len(content)] = content

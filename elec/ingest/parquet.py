@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elec import storage
+from elec import s3
 from elec.errors import InputError
 from elec.ingest.batches import Needed, RawBatch, check_columns, listed
 from elec.ingest.sources import SourceFile, first_line, open_raw, readable
@@ -60,7 +60,7 @@ def _whole(file: SourceFile) -> Iterator[None]:
     try:
         yield
     except (pa.lib.ArrowException, UnicodeDecodeError, OverflowError, MemoryError, OSError) as error:
-        if isinstance(error, OSError) and (error.errno is not None or storage.is_s3_failure(error)):
+        if isinstance(error, OSError) and (error.errno is not None or s3.is_failure(error)):
             raise
         raise InputError(
             f"{file.uri}: is not Parquet, or damaged ({first_line(error)}); check `format`, or export the file again"

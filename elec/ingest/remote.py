@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from elec import storage
+from elec import s3
 
 _TRIES = 4
 _PAUSE_SECONDS = 0.2
@@ -30,7 +30,7 @@ class RemoteFile(io.RawIOBase):
     def __init__(self, uri: str) -> None:
         super().__init__()
         path = uri.removeprefix("s3://")
-        self._file: Any = _patiently(lambda: storage.s3_filesystem().open_input_file(path))
+        self._file: Any = _patiently(lambda: s3.filesystem().open_input_file(path))
         self._size: int = self._file.size()
         self._position = 0
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from elec import storage
+from elec import s3, storage
 from elec.errors import InputError, RunFailedError
 from elec.ingest.compressed import ENDINGS, unpacked
 from elec.ingest.partitions import partition_of
@@ -234,7 +234,7 @@ def _is_data(name: str) -> bool:
 def _size_of(uri: str) -> int:
     with readable(uri):
         if storage.is_s3(uri):
-            return int(storage.s3_filesystem().get_file_info(uri.removeprefix("s3://")).size or 0)
+            return int(s3.filesystem().get_file_info(uri.removeprefix("s3://")).size or 0)
         return storage.local_path(uri).stat().st_size
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from ingested_folder import DATASET, moment, write_ingested
 
-from elec import storage
+from elec import s3, storage
 from elec.errors import InputError
 from elec.features.build import build_features
 from elec.features.definitions import project_name
@@ -32,7 +32,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    storage._s3().create_bucket(Bucket="shop")
+    s3.client().create_bucket(Bucket="shop")
     yield "shop"
     server.stop()
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elec import storage
+from elec import s3
 from elec.errors import InputError
 from elec.ingest import ingest
 from elec.ingest.sources import SourceFile, open_text
@@ -48,8 +48,8 @@ def environment(server: SeaweedS3, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     # A silent server is given up sooner than in earnest.
-    monkeypatch.setattr(storage, "_READ_SECONDS", 1)
-    storage._s3_at.cache_clear()
+    monkeypatch.setattr(s3, "_READ_SECONDS", 1)
+    s3.client_at.cache_clear()
 
 
 def _same(one: Path, other: Path) -> None:
@@ -95,11 +95,11 @@ def test_what_is_kept_on_s3_is_written_and_read_through_faults(
 def test_a_server_that_goes_down_is_no_damaged_file(
     key: str, server: SeaweedS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "_ATTEMPTS", 2)
+    monkeypatch.setattr(s3, "ATTEMPTS", 2)
     spec = made_spec(f"s3://{BUCKET}/{key}")
     with proxy(server.environment["AWS_ENDPOINT_URL"], ()) as faulty:
         monkeypatch.setenv("AWS_ENDPOINT_URL", faulty.url)
-        storage._s3_at.cache_clear()
+        s3.client_at.cache_clear()
         # From the first request on, or from the reading on.
         for method in ("HEAD", "GET"):
             fault = faulty.fault

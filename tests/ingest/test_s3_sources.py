@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
-from elec import storage
+from elec import s3
 from elec.errors import InputError
 from elec.ingest import ingest
 from tests.ingest.made import AS_OF, NOW, csv_text, made_rows, made_spec
@@ -36,7 +36,7 @@ def server() -> Iterator[str]:
     host, port = moto.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
         _use(f"http://{host}:{port}", patch)
-        client = storage._s3()
+        client = s3.client()
         client.create_bucket(Bucket="logs")
         text = csv_text(ROWS)
         first, second = csv_text(ROWS[:30]).encode(), csv_text(ROWS[30:]).encode()
@@ -54,11 +54,11 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def on_s3(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _use(server, monkeypatch)
 
 
-@pytest.mark.usefixtures("s3")
+@pytest.mark.usefixtures("on_s3")
 @pytest.mark.parametrize(
     ("path", "files"),
     [
@@ -81,7 +81,7 @@ def test_s3_gives_what_the_disk_gives(path: str, files: int, tmp_path: Path) -> 
         assert (tmp_path / "s3" / f"{name}.parquet").read_bytes() == (tmp_path / "local" / f"{name}.parquet").read_bytes()
 
 
-@pytest.mark.usefixtures("s3")
+@pytest.mark.usefixtures("on_s3")
 @pytest.mark.parametrize(
     ("path", "pattern"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from elec import storage
+from elec import s3, storage
 from elec.ingest import IngestReport, ingest, segments
 from elec.spec import DatasetSpec
 from tests.ingest.made import NOW, START, Row, made_rows, made_spec, write_csv
@@ -198,7 +198,7 @@ def test_segments_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: l
     try:
         host, port = moto.get_host_and_port()
         _use(f"http://{host}:{port}", monkeypatch)
-        storage._s3().create_bucket(Bucket="logs")
+        s3.client().create_bucket(Bucket="logs")
         write_csv(tmp_path / "a.csv", _day(0))
         for day in range(2):
             storage.write_bytes(f"s3://logs/log/day{day}.csv", write_csv(tmp_path / "x.csv", _day(day)).read_bytes())

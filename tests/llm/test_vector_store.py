@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elec import storage
+from elec import s3, storage
 from elec.errors import InputError
 from elec.llm import VectorStore
 
@@ -149,7 +149,7 @@ def test_any_segments_any_look_up(
 WRITER = """
 import os, signal, sys
 import numpy as np
-from elec import storage
+from elec import s3, storage
 from elec.llm import VectorStore
 
 moments = iter(range(100))
@@ -191,7 +191,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, "made-up")
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    storage._s3().create_bucket(Bucket="vectors")
+    s3.client().create_bucket(Bucket="vectors")
     yield "s3://vectors/store"
     server.stop()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elec import storage
+from elec import s3, storage
 from elec.errors import InputError
 from elec.runs.workspace import Workspace
 from elec.serving.bundle import open_bundle
@@ -139,13 +139,13 @@ def test_two_processes_that_fetch_at_once_share_one_copy(two: list[Path], tmp_pa
 def test_wrong_credentials_are_one_sentence(made: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not the secret")
     # A client remembers what it was made with.
-    storage._s3_at.cache_clear()
+    s3.client_at.cache_clear()
     try:
         with pytest.raises(InputError, match="S3 refused with") as error:
             publish_bundle(made / "bundle", workspace)
         assert "not the secret" not in str(error.value)
     finally:
-        storage._s3_at.cache_clear()
+        s3.client_at.cache_clear()
 
 
 @pytest.mark.slow

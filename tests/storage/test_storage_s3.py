@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from moto.server import ThreadedMotoServer
 
-from elec import storage
+from elec import s3, storage
 from elec.errors import InputError
 
 
@@ -34,7 +34,7 @@ def endpoint() -> Iterator[str]:
 def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     _use(endpoint, monkeypatch)
     name = request.node.name.replace("_", "-").replace("[", "-").replace("]", "")[:60].rstrip("-")
-    storage._s3().create_bucket(Bucket=name)
+    s3.client().create_bucket(Bucket=name)
     return f"s3://{name}"
 
 
@@ -45,7 +45,7 @@ def test_write_read_list(bucket: str) -> None:
     storage.write_bytes(uri, b"two")
     assert storage.read_bytes(uri) == b"two"
     assert storage.exists(uri)
-    storage._s3().put_object(Bucket=bucket.removeprefix("s3://"), Key="deep/", Body=b"")
+    s3.client().put_object(Bucket=bucket.removeprefix("s3://"), Key="deep/", Body=b"")
     assert storage.list_files(bucket) == ["deep/er/a.json"]
     assert storage.list_files(f"{bucket}/deep") == ["er/a.json"]
     assert storage.list_files(f"{bucket}/dee") == []
@@ -54,7 +54,7 @@ def test_write_read_list(bucket: str) -> None:
 
 
 def test_more_files_than_a_page(bucket: str) -> None:
-    client = storage._s3()
+    client = s3.client()
     for number in range(5):
         client.put_object(Bucket=bucket.removeprefix("s3://"), Key=f"a/{number}", Body=b"")
 
@@ -87,7 +87,7 @@ def test_publish_once_and_fetch(bucket: str, tmp_path: Path) -> None:
 
 def test_the_last_file_goes_up_last(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = _folder(tmp_path / "made")
-    client = storage._s3()
+    client = s3.client()
 
     def lost(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -108,7 +108,7 @@ def test_of_two_publishers_one_wins(bucket: str, tmp_path: Path, monkeypatch: py
 
 
 def test_a_key_that_climbs_is_refused(bucket: str, tmp_path: Path) -> None:
-    storage._s3().put_object(Bucket=bucket.removeprefix("s3://"), Key="b1/../../evil", Body=b"")
+    s3.client().put_object(Bucket=bucket.removeprefix("s3://"), Key="b1/../../evil", Body=b"")
     with pytest.raises(InputError, match="leads out of"):
         storage.fetch_folder(f"{bucket}/b1", tmp_path / "copy")
     assert not (tmp_path / "evil").exists()
