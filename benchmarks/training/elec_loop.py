@@ -19,7 +19,7 @@ from elec.spec import RunSpec
 from elec.training import loop, optimiser
 from elec.training.data import load_rows
 from elec.training.inputs import StudentInputs
-from elec.training.loop import predict
+from elec.training.learner import predict
 from elec.training.pair import train_pair
 from elec.training.plain import train_plain
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from elec.evaluation.significance import PairedTest, Spread
-from elec.evidence.figures import Row, TableFigures
+from elec.evidence.table import Row, TableFigures
 
 TITLES = {
     2: "Comparison",

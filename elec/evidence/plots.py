@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elec.evidence.figures import Row, SliceFigures, TableFigures
+from elec.evidence.table import Row, SliceFigures, TableFigures
 
 #: Two-sided 95% points of Student's t for 1 to 9 degrees of freedom: intervals of a mean over few seeds.
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)

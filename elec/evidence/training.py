@@ -16,7 +16,7 @@ from elec.llm.rows import read_texts
 from elec.progress import Progress
 from elec.training.data import load_rows
 from elec.training.inputs import StudentInputs
-from elec.training.loop import Learner, predict
+from elec.training.learner import Learner, predict
 from elec.training.pair import train_pair
 from elec.training.plain import train_plain
 from elec.training.unlabelled import PairTeacher, UnlabelledPairs, read_items

@@ -6,7 +6,7 @@ import torch
 
 from elec.models import GainNetwork, VanillaNetwork
 from elec.training.data import RowSource
-from elec.training.loop import Learner, predict
+from elec.training.learner import Learner, predict
 
 _STEPS = 50
 _PRECISION = 1e-12

@@ -25,7 +25,7 @@ from elec.training.aid import ALONE, Aid
 from elec.training.beside import Floats
 from elec.training.checkpoint import ModelRecord, StudentName, field_records
 from elec.training.inputs import StudentInputs, read_inputs
-from elec.training.loop import Learner
+from elec.training.learner import Learner
 from elec.training.pair import train_pair
 from elec.training.parallel import is_first
 from elec.training.plain import train_plain

@@ -15,7 +15,8 @@ from elec.training.aid import ALONE, Aid
 from elec.training.calibration import calibrate
 from elec.training.data import Batch
 from elec.training.inputs import StudentInputs
-from elec.training.loop import Learner, Step, seeded, train
+from elec.training.learner import Learner
+from elec.training.loop import Step, seeded, train
 from elec.training.losses import click_loss, joint_loss, teaching_loss
 from elec.training.parallel import gathered
 from elec.training.plain import optimiser_for

@@ -9,7 +9,8 @@ from elec.training.aid import ALONE, Aid
 from elec.training.calibration import calibrate
 from elec.training.data import Batch, RowSource
 from elec.training.inputs import StudentInputs
-from elec.training.loop import Learner, seeded, train
+from elec.training.learner import Learner
+from elec.training.loop import seeded, train
 from elec.training.losses import click_loss
 from elec.training.optimiser import Optimiser
 from elec.training.parallel import gathered

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from elec.models import GainNetwork, VanillaNetwork
-from elec.training.loop import Learner
+from elec.training.learner import Learner
 
 
 def correct(learner: Learner) -> None:

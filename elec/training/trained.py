@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from elec.training.checkpoint import ModelRecord, save_weights
 from elec.training.data import RowSource
 from elec.training.inputs import StudentInputs
-from elec.training.loop import Learner, Point, predict
+from elec.training.learner import Learner, Point, predict
 from elec.training.probe import Choice
 
 #: Splits whose predictions are kept.

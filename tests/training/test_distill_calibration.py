@@ -11,7 +11,7 @@ from elec.models import vanilla_network
 from elec.spec.learning import ModelSpec
 from elec.training.calibration import calibrate, shift
 from elec.training.data import Batch
-from elec.training.loop import Learner
+from elec.training.learner import Learner
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.2, 0.97])

@@ -19,7 +19,8 @@ from elec.progress import Progress
 from elec.spec.learning import DistillSpec, ModelSpec, TrainingSpec
 from elec.training import loop, order, probe
 from elec.training.data import Batch, RowSource, load_rows
-from elec.training.loop import Learner, predict, seeded, train
+from elec.training.learner import Learner, predict
+from elec.training.loop import seeded, train
 from elec.training.losses import click_loss
 from elec.training.optimiser import Optimiser
 from elec.training.state import Snapshot

@@ -15,7 +15,8 @@ from elec.spec.learning import DistillSpec, ModelSpec, TrainingSpec
 from elec.training import faster, probe
 from elec.training.data import Batch, Rows
 from elec.training.faster import Option, applied
-from elec.training.loop import Learner, seeded, train
+from elec.training.learner import Learner
+from elec.training.loop import seeded, train
 from elec.training.losses import click_loss
 from elec.training.optimiser import Optimiser
 from elec.training.probe import Choice, choose

@@ -12,7 +12,7 @@ from elec.progress import Progress
 from elec.spec.run import RunSpec
 from elec.training.data import Rows
 from elec.training.inputs import StudentInputs
-from elec.training.loop import Learner, corrected, predict
+from elec.training.learner import Learner, corrected, predict
 from elec.training.pair import train_pair
 from elec.training.plain import train_plain
 
