@@ -1,13 +1,20 @@
 """Ingests the raw log."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Output
+from kfp.dsl import HTML, Dataset, Output
 
 from components.image import TRAINING_IMAGE
 
 
 @dsl.component(base_image=TRAINING_IMAGE, install_kfp_package=False)
-def ingest(spec: str, workspace: str, run_id: str, as_of: str, ingested: Output[Dataset]) -> str:
+def ingest(
+    spec: str,
+    workspace: str,
+    run_id: str,
+    as_of: str,
+    ingested: Output[Dataset],
+    page: Output[HTML],
+) -> str:
     """Turns raw logs into labelled, validated and split Parquet.
 
     Args:
@@ -16,10 +23,11 @@ def ingest(spec: str, workspace: str, run_id: str, as_of: str, ingested: Output[
         run_id: The run's name.
         as_of: The moment the run stands at (ISO 8601); empty for now.
         ingested: Train, valid and test rows, users, items, quarantine.
+        page: What the data looks like.
 
     Returns:
         The job that the following steps take.
     """
     from elec.steps.ingest import ingest
 
-    return ingest(spec, workspace, run_id, as_of, ingested=ingested.path)
+    return ingest(spec, workspace, run_id, as_of, ingested=ingested.path, page=page.path)

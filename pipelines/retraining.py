@@ -41,7 +41,7 @@ def retraining_pipeline(spec: Spec, *, workspace: str, run_id: str = dsl.PIPELIN
     Returns:
         The pipeline, to be called (a local run) or compiled.
     """
-    cluster = spec.run.cluster
+    cluster, waits = spec.run.cluster, spec.run.data.engine == "ray"
     spec_json = spec.model_dump_json()
 
     @dsl.pipeline(name=NAME, description=f"Retrains the click-through-rate model of {spec.dataset.name}.")
@@ -57,7 +57,12 @@ def retraining_pipeline(spec: Spec, *, workspace: str, run_id: str = dsl.PIPELIN
                 place(stop(job=job), cluster, light=True, retry=False)
 
             with dsl.If(drift.outputs["Output"] == "train", name="train"):
-                frame = place(build_features(job=job, ingested=log.outputs["ingested"]), cluster)
+                # With Ray the work is its workers'; the task itself only starts them and waits.
+                frame = place(
+                    build_features(job=job, ingested=log.outputs["ingested"]),
+                    cluster,
+                    light=waits,
+                )
                 features = frame.outputs["features"]
 
                 texts = place(textify(job=job, features=features), cluster)

@@ -89,7 +89,8 @@ def _beside(rows: int, formats: list[Format], rounds: int) -> str:
 
 
 def _reuse(options: argparse.Namespace) -> str:
-    rows = options.beside * 2
+    # A whole number of rows a day.
+    rows = options.beside * 2 // _DAYS * _DAYS
     lines = [f"| {rows:,} rows in {_DAYS} days | first run | a new day | ratio |", "|---|---|---|---|"]
     for kind in options.formats:
         with tempfile.TemporaryDirectory(prefix="elec-ingest-") as scratch:
@@ -120,8 +121,7 @@ def _warm(way: str, folder: Path, kind: Format) -> dict[str, float]:
 
 
 def _elec(folder: Path, kind: Format) -> dict[str, float]:
-    from elec.features.build import _encode, _users
-    from elec.features.encoding import FeatureEncoder
+    from elec.features.encoded import encode_file, fit_files
     from elec.ingest import SPLITS, ingest
     from elec.progress import Progress
 
@@ -131,11 +131,11 @@ def _elec(folder: Path, kind: Format) -> dict[str, float]:
         started = time.perf_counter()
         report = ingest(spec, target, as_of=_NOW, now=_NOW)
         ingested = time.perf_counter()
-        encoder = FeatureEncoder.fit(spec, target / "train.parquet")
-        users = _users(spec, target)
+        train, *others = (target / f"{split}.parquet" for split in SPLITS)
+        encoder, users = fit_files(spec, train, others)
         with Progress("encode", unit="rows", total=report.rows_kept) as progress:
             for split in SPLITS:
-                _encode(encoder, spec.user, users, target / f"{split}.parquet", Path(out, f"{split}.parquet"), progress)
+                encode_file(encoder, spec.user, users, target / f"{split}.parquet", Path(out, f"{split}.parquet"), progress)
         ended = time.perf_counter()
     return _found(report.rows_read, report.rows_kept, report.split_rows["train"], ingested - started, ended - ingested)
 

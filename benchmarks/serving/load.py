@@ -1,11 +1,13 @@
-"""Sustained load on kept-alive connections: our server against KServe's model server, one process each, the same bundle.
+"""Sustained load on kept-alive connections: our server against KServe's model server, one process each, the same network.
 
     python -m benchmarks.serving.load
 
-wrk asks for scores of records with the same JSON bodies of the Open Inference Protocol, as fast as each server answers; the two
-take turns. On two cores the server has one and wrk the other. Then our server is asked for minutes, and its memory is looked at
-every second: flat is when the last tenth of the time has within 2% of what the second tenth had. Needs `wrk`, and the `kserve`
-extra.
+wrk asks for scores of records with the same JSON bodies of the Open Inference Protocol, as fast as each server answers; they
+take turns. Behind KServe's server the network stands twice: as a team would put it there (`plain_kserve`: pandas, and ONNX
+Runtime with the whole network), and with elec's adapter, which has elec's own encoder and split network, so that what is left
+is the server alone: the harder of the two to beat. On two cores the server has one and wrk the other. Then our server is asked
+for minutes, and its memory is looked at every second: flat is when the last tenth of the time has within 2% of what the second
+tenth had. Needs `wrk`, and the `kserve` extra.
 """
 
 import argparse
@@ -14,9 +16,10 @@ import platform
 import statistics
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import httpx
 import numpy as np
 import orjson
 import pyarrow.parquet as pq
@@ -30,6 +33,9 @@ from elec.version import code_version
 
 INFER = f"/v2/models/{MODEL_NAME}/infer"
 _BODIES = 50
+_PLAIN, _ADAPTER, _OURS = "KServe, pandas and ONNX Runtime", "KServe, elec's adapter", "elec"
+# Two ways to compute the same.
+_EQUAL = 2e-5
 
 
 def main() -> None:
@@ -47,13 +53,14 @@ def main() -> None:
         folder = Path(scratch)
         spec = made_spec(FeastSpec())
         bundle = str(build(spec, folder, ids=chosen.ids))
+        whole = str(build(_unsplit(spec), folder / "whole", ids=chosen.ids))
         feast = str(publish(spec, folder, users=2000, items=5000))
         lines = [
-            "| rows a request | server | requests/s | ratio | p50 ms | p99 ms | errors |",
+            "| rows a request | server | requests/s | elec is faster | p50 ms | p99 ms | errors |",
             "|---:|---|---:|---:|---:|---:|---:|",
         ]
         for rows in chosen.rows:
-            lines += _compared(bundle, bodies(spec, folder, rows), rows, chosen)
+            lines += _compared(bundle, whole, bodies(spec, folder, rows), rows, chosen)
         lines += ["", *_ranking(bundle, feast, chosen), "", *_memory(bundle, feast, chosen)]
     lines += ["", _about(chosen)]
     print("\n".join(lines))
@@ -83,16 +90,41 @@ def rank_bodies(users: int, items: int, candidates: int = 100) -> list[bytes]:
     ]
 
 
-def _compared(bundle: str, asked: Sequence[bytes], rows: int, chosen: argparse.Namespace) -> list[str]:
-    found: dict[str, list[Sustained]] = {"KServe's model server": [], "elec": []}
-    with kserve(bundle) as (rival, _), elec(bundle) as (ours, _):
-        for url in (rival, ours):
+def _unsplit(spec: Spec) -> Spec:
+    serving = spec.run.serving.model_copy(update={"split": False})
+    return spec.model_copy(update={"run": spec.run.model_copy(update={"serving": serving})})
+
+
+def _compared(bundle: str, whole: str, asked: Sequence[bytes], rows: int, chosen: argparse.Namespace) -> list[str]:
+    found: dict[str, list[Sustained]] = {name: [] for name in (_PLAIN, _ADAPTER, _OURS)}
+    with (
+        kserve(whole, "benchmarks.serving.plain_kserve") as (plain, _),
+        kserve(bundle) as (adapter, _),
+        elec(bundle) as (ours, _),
+    ):
+        urls = dict(zip(found, (plain, adapter, ours), strict=True))
+        _check_scores(urls, asked[0])
+        for url in urls.values():
             wrk(url, INFER, asked, seconds=1, connections=chosen.connections)
         for _ in range(chosen.rounds):
-            for name, url in zip(found, (rival, ours), strict=True):
+            for name, url in urls.items():
                 found[name].append(wrk(url, INFER, asked, seconds=chosen.seconds, connections=chosen.connections))
-    base = statistics.median(run.rate for run in found["KServe's model server"])
-    return [_line(str(rows), name, runs, base) for name, runs in found.items()]
+    own = statistics.median(run.rate for run in found[_OURS])
+    return [_line(str(rows), name, runs, own) for name, runs in found.items()]
+
+
+def _check_scores(urls: Mapping[str, str], body: bytes) -> None:
+    """All servers have to give the same scores."""
+    scores = {name: _scores(url, body) for name, url in urls.items()}
+    for name, given in scores.items():
+        difference = float(np.abs(given - scores[_OURS]).max())
+        if not difference <= _EQUAL:
+            raise AssertionError(f"{name}: its scores differ from elec's by {difference:.2g}")
+
+
+def _scores(url: str, body: bytes) -> np.ndarray:
+    answer = httpx.post(url + INFER, content=body, headers={"Content-Type": "application/json"}, trust_env=False).json()
+    return np.array(answer["outputs"][0]["data"])
 
 
 def _ranking(bundle: str, feast: str, chosen: argparse.Namespace) -> list[str]:
@@ -129,10 +161,10 @@ def _memory(bundle: str, feast: str, chosen: argparse.Namespace) -> list[str]:
     ]
 
 
-def _line(rows: str, name: str, runs: Sequence[Sustained], base: float) -> str:
+def _line(rows: str, name: str, runs: Sequence[Sustained], own: float) -> str:
     rate, p50, p99 = (statistics.median(getattr(run, what) for run in runs) for what in ("rate", "p50", "p99"))
     errors = sum(run.errors for run in runs)
-    return f"| {rows} | {name} | {rate:,.0f} | {rate / base:.2f} | {p50:.2f} | {p99:.2f} | {errors} |"
+    return f"| {rows} | {name} | {rate:,.0f} | {own / rate:.2f}x | {p50:.2f} | {p99:.2f} | {errors} |"
 
 
 def _about(chosen: argparse.Namespace) -> str:

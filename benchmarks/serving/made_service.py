@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from elec.features import FeatureEncoder
 from elec.features.buckets import Buckets
+from elec.features.definitions import project_name
 from elec.features.frame import frame_schema
 from elec.features.repository import FeatureRepository
 from elec.features.vocabulary import Vocabulary
@@ -114,7 +115,13 @@ def build(spec: Spec, folder: Path, *, ids: int, model: ModelSpec | None = None)
     (folder / "model").mkdir()
     (folder / "model" / "model.json").write_text(record.model_dump_json(), encoding="utf-8")
     save_weights(network, folder / "model" / "vanilla.safetensors")
-    metadata = BundleMetadata(run_id="made", as_of=AS_OF, code_version=code_version())
+    metadata = BundleMetadata(
+        run_id="made",
+        as_of=AS_OF,
+        code_version=code_version(),
+        feature_service=f"{project_name(spec.dataset.name)}_v1",
+        feature_views=("users", "items"),
+    )
     build_bundle(spec, folder / "model", features, folder / "bundle", metadata=metadata)
     return folder / "bundle"
 

@@ -86,11 +86,16 @@ class Offered:
 
 
 @contextmanager
-def kserve(bundle: str) -> Iterator[tuple[str, int]]:
-    """The bundle behind KServe's model server, one process; its address and process id."""
+def kserve(bundle: str, module: str = "elec.serving.kserve_model") -> Iterator[tuple[str, int]]:
+    """The bundle behind KServe's model server, one process; its address and process id.
+
+    Args:
+        bundle: Its folder.
+        module: With the model: elec's own adapter, or another.
+    """
     with tempfile.TemporaryFile() as log:
         port = _free_port()
-        command = [sys.executable, "-m", "elec.serving.kserve_model", "--bundle", bundle, "--http_port", str(port)]
+        command = [sys.executable, "-m", module, "--bundle", bundle, "--http_port", str(port)]
         process = subprocess.Popen(
             [*command, "--enable_grpc", "false"], stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
         )

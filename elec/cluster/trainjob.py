@@ -6,12 +6,12 @@ checked against the schema and applied to an API server on loopback, which knows
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from elec import storage
+from elec.cluster.jobs import REPORT, owner
 from elec.deploy.check import problems as pod_problems
 from elec.deploy.kserve import GPU, Manifest, environment
 from elec.spec.run import ClusterSpec
@@ -20,8 +20,6 @@ from elec.version import image_name, image_tag
 TRAINER_GROUP = "trainer.kubeflow.org"
 #: The names that Kubeflow Trainer's torch runtimes give their one job and its container.
 NODE = "node"
-#: Where the workers say how they ended.
-REPORT = "report.json"
 
 _USER = 10001
 _SCRATCH = "/tmp"  # noqa: S108 - a volume of the pod's own
@@ -85,14 +83,7 @@ def train_job(cluster: ClusterSpec, *, run_id: str, namespace: str, place: str, 
         inputs: The folders that are staged there.
     """
     amounts: dict[str, Any] = {"cpu": cluster.cpu, "memory": cluster.memory}
-    pod: dict[str, Any] = {
-        "securityContext": {"runAsNonRoot": True, "runAsUser": _USER, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [_container()],
-        "volumes": [
-            {"name": "scratch", "emptyDir": {}},
-            {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
-        ],
-    }
+    pod = pod_settings() | {"containers": [container_settings(NODE)]}
     if cluster.gpus:
         amounts[GPU] = cluster.gpus
         pod["nodeSelector"] = dict(cluster.node_selector)
@@ -110,8 +101,8 @@ def train_job(cluster: ClusterSpec, *, run_id: str, namespace: str, place: str, 
         # A run's name may be too long for a label.
         "annotations": {"elec/run": run_id},
     }
-    if owner := _owner():
-        metadata["ownerReferences"] = [owner]
+    if found := owner():
+        metadata["ownerReferences"] = [found]
     patch = {"name": NODE, "template": {"spec": {"template": {"metadata": {"labels": labels}, "spec": pod}}}}
     return {
         "apiVersion": f"{TRAINER_GROUP}/v1alpha1",
@@ -151,12 +142,11 @@ def problems(document: Manifest, *, taint: str = GPU) -> list[str]:
     Returns:
         A sentence a problem; none if all is well.
     """
-    found = list(_unknown(document["spec"], _SCHEMA, "spec"))
+    found = list(unknown_fields(document["spec"], _SCHEMA, "spec", "TrainJob"))
     if found:
         return found
     name, trainer = document["metadata"]["name"], document["spec"]["trainer"]
-    if not _NAME.fullmatch(name) or len(name) > 63:
-        found.append(f"TrainJob {name}: the name has to be of small letters, digits and '-', begin with a letter, 63 at most")
+    found = name_problems("TrainJob", name, 63)
     for count in ("numNodes", "numProcPerNode"):
         if isinstance(trainer[count], bool) or trainer[count] < 1:
             found.append(f"TrainJob {name}: {count} is {trainer[count]!r}; give 1 or more")
@@ -175,9 +165,25 @@ def _arguments(place: str, inputs: Sequence[str]) -> list[str]:
     return [f"--{name}={storage.join(place, where)}" for name, where in told.items()]
 
 
-def _container() -> dict[str, Any]:
+def pod_settings() -> dict[str, Any]:
+    """What every pod of ours has, but for its containers: a user that is not root, and room for what they write."""
     return {
-        "name": NODE,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": _USER, "seccompProfile": {"type": "RuntimeDefault"}},
+        "volumes": [
+            {"name": "scratch", "emptyDir": {}},
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+        ],
+    }
+
+
+def container_settings(name: str) -> dict[str, Any]:
+    """What every container of ours has: no privileges, and its pod's volumes.
+
+    Args:
+        name: Of the container.
+    """
+    return {
+        "name": name,
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -191,28 +197,42 @@ def _container() -> dict[str, Any]:
     }
 
 
-def _owner() -> dict[str, Any] | None:
-    """The pipeline task's pod: when the run is deleted, its training goes with it. Kubeflow Pipelines names it to its tasks."""
-    name, uid = os.environ.get("KFP_POD_NAME"), os.environ.get("KFP_POD_UID")
-    return {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid} if name and uid else None
+def name_problems(kind: str, name: str, longest: int) -> list[str]:
+    """What is wrong with an object's name: none, or one sentence.
+
+    Args:
+        kind: Of the object.
+        name: The name.
+        longest: Letters that its controller takes.
+    """
+    if _NAME.fullmatch(name) and len(name) <= longest:
+        return []
+    return [f"{kind} {name}: the name has to be of small letters, digits and '-', begin with a letter, {longest} at most"]
 
 
-def _unknown(value: Any, schema: Any, where: str) -> Iterator[str]:
-    """Fields that the schema does not have, and values of another type."""
+def unknown_fields(value: Any, schema: Any, where: str, kind: str) -> Iterator[str]:
+    """Fields that the schema does not have, and values of another type.
+
+    Args:
+        value: What is looked at.
+        schema: What it may be: a type stands for a value, a list for a list of what is in it.
+        where: The value's place.
+        kind: The object's.
+    """
     if isinstance(schema, Mapping):
         if not isinstance(value, Mapping):
             yield f"{where} is {value!r}, not an object"
             return
         for name, part in value.items():
             if name in schema:
-                yield from _unknown(part, schema[name], f"{where}.{name}")
+                yield from unknown_fields(part, schema[name], f"{where}.{name}", kind)
             else:
-                yield f"{where}.{name}: TrainJob has no such field"
+                yield f"{where}.{name}: {kind} has no such field"
     elif isinstance(schema, list):
         if not isinstance(value, list):
             yield f"{where} is {value!r}, not a list"
             return
         for number, part in enumerate(value):
-            yield from _unknown(part, schema[0], f"{where}[{number}]")
+            yield from unknown_fields(part, schema[0], f"{where}[{number}]", kind)
     elif not isinstance(value, schema) or (schema is int and isinstance(value, bool)):
         yield f"{where} is {value!r}, not {schema.__name__}"

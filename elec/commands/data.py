@@ -6,21 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from elec import storage
 from elec.errors import InputError
-from elec.spec import Kind, load_spec
+from elec.spec import load_spec
 
 if TYPE_CHECKING:
+    from elec.describe.summary import DataSummary, FieldSummary
     from elec.ingest import IngestReport
-    from elec.ingest.describe import FieldSummary
     from elec.ingest.refusals import Refusal
 
 #: Characters of a refused row that are shown.
 _RAW = 80
+_OUTPUT = "The workspace, where runs are: a folder or s3://bucket/prefix."
 
 app = typer.Typer(
     help="Fetch a public data set, or look at what a spec makes of your log.",
@@ -49,40 +51,88 @@ def fetch(
 
 @app.command()
 def describe(
-    spec: Annotated[str, typer.Option("--spec", help="A YAML file, or the name of a spec that comes with elec.")],
+    spec: Annotated[str, typer.Option("--spec", help="A YAML file, or the name of a spec that comes with elec.")] = "",
+    run: Annotated[str, typer.Option("--run", help="Instead of a spec: a run's name, as `elec run` shows it.")] = "",
     as_of: Annotated[
         datetime | None,
         typer.Option(
             "--as-of",
             metavar="DATE",
             formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"],
-            help="UTC; later rows are invisible. Now when left out.",
+            help="UTC; later rows are invisible. Now when left out. Of a run it is known.",
         ),
     ] = None,
+    output: Annotated[str, typer.Option(help=_OUTPUT)] = "runs",
 ) -> None:
-    """Shows what a spec makes of a log, without training anything.
+    """Shows what a spec makes of a log, without training anything, or what a run made of it.
 
     Reads the log exactly as a run would: how many rows are kept, refused (and why) and dropped, how train, valid and test
-    come out, and for every field how many values it has, which are frequent and how many are missing. Nothing is kept.
+    come out, and for every field how many values it has, which are frequent and how many are missing. All of it is in one HTML
+    page with pictures, and the click rate of every value: `DATASET-data.html` in the workspace, or `data.html` of the run.
     """
+    from elec.describe import data_page
+    from elec.steps.ingest import PAGE
+
+    if bool(spec) == bool(run):
+        raise InputError("give either --spec, to look at a log, or --run, to look at what a run read")
+    if run and as_of is not None:
+        raise InputError(f"--as-of goes with --spec; run {run} stands at a moment already")
+    found = _summary_of_run(run, output) if run else _summary_of_spec(spec, as_of)
+    page = storage.join(output, run, PAGE) if run else storage.join(output, f"{found.dataset}-data.html")
+    storage.write_bytes(page, data_page(found).encode())
+    console = Console()
+    console.print(f"[bold]{found.dataset}[/bold]  {escape(found.about)}")
+    console.print(_rows_table(found.report), _splits_table(found), _fields_table(found.fields))
+    console.print(f"page: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _summary_of_spec(spec: str, as_of: datetime | None) -> "DataSummary":
+    from elec.describe import describe as describe_data
     from elec.ingest import Ingested, ingest
-    from elec.ingest.describe import describe as describe_fields
 
     dataset = load_spec(spec).dataset
     moment = as_of.replace(tzinfo=UTC) if as_of is not None else datetime.now(UTC)
-    console = Console()
     with tempfile.TemporaryDirectory(prefix="elec-describe-") as temporary:
         folder = Path(temporary, "ingested")
-        report = ingest(dataset, folder, as_of=moment)
-        fields = describe_fields(Ingested(folder), dataset)
-    console.print(f"[bold]{dataset.name}[/bold]  {escape(dataset.description)}")
-    console.print(_rows_table(report), _splits_table(report), _fields_table(fields))
+        ingest(dataset, folder, as_of=moment)
+        return describe_data(Ingested(folder), dataset, moment)
+
+
+def _summary_of_run(run: str, output: str) -> "DataSummary":
+    from elec.describe import DataSummary
+    from elec.steps.ingest import DESCRIPTION
+
+    address = storage.join(_run_folder(run, output), DESCRIPTION)
+    try:
+        content = storage.read_bytes(address)
+    except FileNotFoundError:
+        raise InputError(f"{address}: run {run} kept no description of its data; describe its log with --spec") from None
+    try:
+        return DataSummary.model_validate_json(content)
+    except ValidationError:
+        raise InputError(
+            f"{address}: not a description that this version of elec reads; describe the log with --spec"
+        ) from None
+
+
+def _run_folder(run: str, output: str) -> str:
+    """The folder of a run that has read its log.
+
+    Raises:
+        InputError: If there is none.
+    """
+    from elec.runs import RunFolder, Workspace
+
+    folder = Workspace(output).run(run)
+    if "ingest" not in RunFolder(folder).records():
+        raise InputError(f"--run {run}: there is no such run in {output}; give the name of a folder there, and --output")
+    return folder
 
 
 @app.command()
 def quarantine(
     run: Annotated[str, typer.Option("--run", help="The run's name, as `elec run` shows it.")],
-    output: Annotated[str, typer.Option(help="The workspace that the run is in: a folder or s3://bucket/prefix.")] = "runs",
+    output: Annotated[str, typer.Option(help=_OUTPUT)] = "runs",
     examples: Annotated[int, typer.Option(min=1, max=20, help="Rows to show of each reason.")] = 2,
 ) -> None:
     """Shows which rows a run refused: how many for each reason, and where the first ones are.
@@ -90,13 +140,9 @@ def quarantine(
     All of them, as they were in the log, are in the run's `quarantine.parquet`.
     """
     from elec.ingest.refusals import refusals
-    from elec.runs import RunFolder, Workspace
-    from elec.steps.ingest import QUARANTINE
+    from elec.steps.data import QUARANTINE
 
-    folder = Workspace(output).run(run)
-    if "ingest" not in RunFolder(folder).records():
-        raise InputError(f"--run {run}: there is no such run in {output}; give the name of a folder there, and --output")
-    address = storage.join(folder, QUARANTINE)
+    address = storage.join(_run_folder(run, output), QUARANTINE)
     console = Console()
     if not storage.exists(address):
         console.print(f"run {run} refused no row", highlight=False)
@@ -148,35 +194,31 @@ def _rows_table(report: "IngestReport") -> Table:
     return table
 
 
-def _splits_table(report: "IngestReport") -> Table:
-    table = Table("split", "rows", "label rate", "first event (UTC)", "last event (UTC)", title="Splits")
+def _splits_table(found: "DataSummary") -> Table:
+    columns = ("split", "rows", "label rate", "first event (UTC)", "last event (UTC)", "new users", "new items")
+    table = Table(*columns, title="Splits", caption="new: share of the rows whose user, or item, has no row in train")
+    report = found.report
     for name, rows in report.split_rows.items():
         first, last = (f"{moment[name]:%Y-%m-%d %H:%M:%S}" for moment in (report.first_event, report.last_event))
-        table.add_row(name, f"{rows:,}", f"{report.label_rate[name]:.4f}", first, last)
-    table.columns[1].justify = table.columns[2].justify = "right"
+        new = [f"{one.new_rows / one.rows:.1%}" for one in found.unseen.get(name, {}).values()]
+        table.add_row(name, f"{rows:,}", f"{report.label_rate[name]:.4f}", first, last, *new)
+    for position in (1, 2, 5, 6):
+        table.columns[position].justify = "right"
     return table
 
 
-def _fields_table(fields: "list[FieldSummary]") -> Table:
-    table = Table("field", "of", "kind", "distinct", "missing", "values", title="Fields")
+def _fields_table(fields: "tuple[FieldSummary, ...]") -> Table:
+    from elec.describe.words import holds
+
+    table = Table("field", "of", "kind", "distinct", "missing", "values", title="Fields, over the kept rows")
     for summary in fields:
         table.add_row(
-            summary.spec.name,
-            summary.spec.of,
-            summary.spec.kind,
+            summary.name,
+            summary.of,
+            summary.kind,
             f"{summary.distinct:,}",
-            f"{summary.missing:.1%}",
-            escape(_values(summary)),
+            f"{summary.missing.rows / summary.rows:.1%}",
+            escape(holds(summary)),
         )
     table.columns[3].justify = table.columns[4].justify = "right"
     return table
-
-
-def _values(summary: "FieldSummary") -> str:
-    """The last column: what the values look like."""
-    parts = [", ".join(f"{value[:24]} {share:.1%}" for value, share in summary.top)] if summary.top else []
-    if summary.quantiles is not None:
-        low, middle, high = (f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}" for value in summary.quantiles)
-        unit = {Kind.TEXT: " words", Kind.MULTIVALUED: " values"}.get(summary.spec.kind, "")
-        parts.append(f"{low} to {high}{unit}, median {middle}")
-    return "; ".join(parts)

@@ -15,7 +15,7 @@ _EFFECTS = {"NoSchedule", "PreferNoSchedule", "NoExecute"}
 _LABEL = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_RULE = "quote it, 63 letters, digits, '-', '_' or '.' at most"
 #: Kinds whose pods come to an end: nobody waits for them to be ready.
-_ENDS = ("Job ", "TrainJob ")
+_ENDS = ("Job ", "TrainJob ", "RayJob ")
 _WHOLE = re.compile(r"[0-9]+")
 #: Of a DNS label.
 _LONGEST_NAME = 63
@@ -65,6 +65,10 @@ def pod_specs(documents: list[Manifest]) -> Iterator[tuple[str, Mapping[str, str
                         for container in template["spec"]["containers"]
                     ]
                     yield where, template["metadata"]["labels"], {**template["spec"], "containers": containers}
+        elif document["kind"] == "RayJob":
+            ray = spec["rayClusterSpec"]
+            for group in (ray["headGroupSpec"], *ray["workerGroupSpecs"]):
+                yield where, group["template"]["metadata"]["labels"], group["template"]["spec"]
         elif document["kind"] == "InferenceService":
             for predictor in _predictors(document):
                 runtime = runtimes.get(predictor["model"].get("runtime", ""), {})

@@ -17,6 +17,7 @@ _PLURALS = {
     "ServingRuntime": "servingruntimes",
     "InferenceService": "inferenceservices",
     "TrainJob": "trainjobs",
+    "RayJob": "rayjobs",
     "HorizontalPodAutoscaler": "horizontalpodautoscalers",
     "PodDisruptionBudget": "poddisruptionbudgets",
     "NetworkPolicy": "networkpolicies",
@@ -27,6 +28,7 @@ _CONTROLLERS = {
     "InferenceService": "KServe",
     "ServingRuntime": "KServe",
     "TrainJob": "Kubeflow Trainer",
+    "RayJob": "KubeRay",
     "ServiceMonitor": "the Prometheus Operator",
 }
 _SECONDS_BETWEEN_LOOKS = 2.0

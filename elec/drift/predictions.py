@@ -44,8 +44,10 @@ def profile_predictions(folder: Path, manifest: Manifest, reference: Profile | N
     """
     own = {name: quoted(column) for name, column in own_columns(manifest.fields).items()}
     keys = {manifest.user, manifest.item}
-    of_items = [field for field in manifest.fields if field.of is Entity.ITEM]
-    of_request = [field for field in manifest.fields if field.of is not Entity.ITEM]
+    # Aggregates have no profile: they are of the training frame, not of the log.
+    compared = [field for field in manifest.fields if reference is None or field.name in reference.fields]
+    of_items = [field for field in compared if field.of in {Entity.ITEM, Entity.PAIR}]
+    of_request = [field for field in compared if field not in of_items]
     with connection() as duck, TemporaryDirectory(prefix="elec-window-") as scratch:
         file = _copy(duck, folder, manifest, Path(scratch, "window.parquet"))
         if file is None:
@@ -65,7 +67,7 @@ def profile_predictions(folder: Path, manifest: Manifest, reference: Profile | N
             f"FROM {window}"
         )
         fields |= profile_fields(duck, of_items, keys, reference)
-        in_order = {field.name: fields[field.name] for field in manifest.fields}
+        in_order = {field.name: fields[field.name] for field in compared}
         return profile_rows(duck, manifest.dataset, in_order, reference)
 
 

@@ -14,6 +14,7 @@ from elec.evidence.teacher import Teacher
 from elec.features import FeatureEncoder
 from elec.llm.rows import read_texts
 from elec.progress import Progress
+from elec.training.crossed_pairs import CrossedPairs
 from elec.training.data import load_rows
 from elec.training.inputs import StudentInputs
 from elec.training.learner import Learner, predict
@@ -111,4 +112,5 @@ def _pairs(sample: Sample, cell: Cell, inputs: StudentInputs, teacher: Teacher |
         _, _, texts_NR = read_texts(sample.texts(cell.run.text) / "rows" / "train.parquet")
         numbers = texts_NR.astype(np.int64)
         read = PairTeacher(numbers[:, 0], numbers[:, 1], teacher.pairs)
-    return UnlabelledPairs(inputs.fields, cell.run.distill, items, device, read)
+    crossed = CrossedPairs.of_rows(inputs.train_files[0])
+    return UnlabelledPairs(inputs.fields, cell.run.distill, items, device, read, crossed)

@@ -14,7 +14,7 @@ from elec.export.onnx_file import OPSET, check_scores, export_onnx
 from elec.export.precision import Rows, choose_precision
 from elec.export.split import ItemHalf, RequestHalf
 from elec.features import FeatureEncoder
-from elec.features.definitions import VIEWS, view_fields
+from elec.features.definitions import VIEWS
 from elec.features.vectors import VectorViews
 from elec.models import VanillaNetwork
 from elec.serving.bundle import GOLDEN, ITEM_MODEL, MODEL, SEMANTIC_IDS, VOCABULARY, hashes, verify
@@ -32,7 +32,7 @@ from elec.serving.manifest import (
 )
 from elec.serving.network import Network
 from elec.serving.semantic_ids import SemanticIds, write_semantic_ids
-from elec.spec import DatasetSpec, Entity, Spec
+from elec.spec import Entity, Spec
 from elec.storage import whole_folder
 from elec.training.checkpoint import load_network
 
@@ -105,7 +105,7 @@ def build_bundle(
         raise ValueError("the gain network, and no other, goes with the M-LLM's representations")
     source = knowledge if student == "semantic_ids" and knowledge is not None else features
     encoder = FeatureEncoder.load(source / "vocabulary")
-    names = tuple(field.name for field in encoder.fields[len(dataset.tabular_fields) :])
+    names = tuple(field.name for field in encoder.fields[len(dataset.encoded_fields) :])
     trained = load_network(model, network)
     fields = [field.name for field in dataset.tabular_fields]
     records, rows_G = _spread(features / "frame" / "test.parquet", fields, GOLDEN_RECORDS)
@@ -140,17 +140,15 @@ def build_bundle(
         split = spec.run.serving.split and trained.module.splits and network == "vanilla"
         if split:
             assert isinstance(trained, VanillaNetwork)
-            _write_halves(trained, encoder, dataset, given_G, place)
+            _write_halves(trained, encoder, given_G, place)
         else:
             export_onnx(Probability(trained).eval(), given_G, place / MODEL)
         with torch.inference_mode():
             scores = Probability(trained)(*map(torch.from_numpy, given_G.values())).double().numpy()
         Golden(records, scores, vectors_G2V, llm_GL).save(place / GOLDEN)
-        keys = (dataset.user, dataset.item)
-        views = [VIEWS[entity] for entity in VIEWS if view_fields(dataset.tabular_fields, entity, keys)]
         files = hashes(place)
         manifest = Manifest(
-            **metadata.model_dump(),
+            **metadata.model_dump(exclude={"feature_views"}),
             bundle_id=bundle_id(dataset.name, metadata.as_of, files),
             dataset=dataset.name,
             network=network,
@@ -160,10 +158,10 @@ def build_bundle(
             user=dataset.user,
             item=dataset.item,
             fields=dataset.tabular_fields,
+            crossed=dataset.crossed_fields,
             semantic_ids=names,
             vectors=vectors,
-            feature_views=(*views, *(vectors.name(entity) for entity in VIEWS if vectors is not None)),
-            feature_service=dataset.feature_service,
+            feature_views=(*metadata.feature_views, *(vectors.name(entity) for entity in VIEWS if vectors is not None)),
             feast=spec.run.feast,
             slots=encoder.slots,
             llm_size=0 if llm_GL is None else llm_GL.shape[1],
@@ -213,13 +211,9 @@ def check_network(network: Network, given: Mapping[str, np.ndarray], expected: n
         check_scores(network.run(part["slots"], part.get("vectors"), part.get("llm")), expected[:count])
 
 
-def _write_halves(
-    trained: VanillaNetwork, encoder: FeatureEncoder, dataset: DatasetSpec, given: Mapping[str, np.ndarray], place: Path
-) -> None:
+def _write_halves(trained: VanillaNetwork, encoder: FeatureEncoder, given: Mapping[str, np.ndarray], place: Path) -> None:
     """The two files of a split network."""
-    own = len(dataset.tabular_fields)
-    # What follows the data set's own fields are the item's semantic ids.
-    of_item = [at >= own or field.of is Entity.ITEM for at, field in enumerate(encoder.fields)]
+    of_item = [field.of is Entity.ITEM for field in encoder.fields]
     items, requests = ([at for at, mine in enumerate(of_item) if mine is side] for side in (True, False))
     item_S = np.repeat(of_item, [field.width for field in encoder.fields])
     slots_GS, vectors_G2V = given["slots"], given.get("vectors")

@@ -4,12 +4,12 @@ It gives what `get_historical_features` of Feast gives: of the rows of a key tha
 where there is none, or where the view has a time to live and the newest is older than that. A view's files hold one row a key
 and moment, so there are no ties (`FeatureRepository.publish_rows`).
 
-DuckDB puts the log in order of row_id, and joins what is large by its ASOF JOIN; it spills to disk within the memory of
-`duckdb_connection`, so neither the log nor the views have to fit. A view that is small enough is held in memory instead, and
-its values are found batch by batch, which is several times as fast.
+DuckDB joins what is large by its ASOF JOIN, and puts the log in order of row_id where it is not; it spills to disk within the
+memory of `duckdb_connection`, so neither the log nor the views have to fit. A view that is small enough is held in memory
+instead, and its values are found batch by batch, which is several times as fast.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from elec.features.engine import duckdb_connection, quoted
 from elec.features.library import quiet
+from elec.features.ordered import batches, in_order
 from elec.features.timelines import Timeline
 
 #: Of a view that is held in memory, by Parquet's count of its bytes before compression.
@@ -35,7 +36,7 @@ class TimedView:
     Attributes:
         file: The Parquet file that it reads.
         timestamp: The column that says since when a row is true.
-        keys: The join keys: the columns of the view, and of the log.
+        keys: The join keys: the columns of the view, and of the log, or of another view.
         features: The features that are asked for.
         ttl: How old a row may be at the event; zero for any age.
     """
@@ -47,12 +48,13 @@ class TimedView:
     ttl: timedelta = timedelta(0)
 
     @classmethod
-    def of_service(cls, store: Any, service: Any) -> list[Self]:
+    def of_service(cls, store: Any, service: Any, columns: Mapping[str, str] | None = None) -> list[Self]:
         """The views of a feature service, as Feast's registry has them.
 
         Args:
             store: The `feast.FeatureStore`.
             service: The `feast.FeatureService`.
+            columns: What join keys are called in the log, or in another view, if not the same.
         """
         found = []
         for projection in service.feature_view_projections:
@@ -63,7 +65,7 @@ class TimedView:
                 cls(
                     file=view.batch_source.path,
                     timestamp=view.batch_source.timestamp_field,
-                    keys=tuple(keys.items()),
+                    keys=tuple((key, (columns or {}).get(asked, asked)) for key, asked in keys.items()),
                     features=tuple(feature.name for feature in projection.features),
                     ttl=view.ttl or timedelta(0),
                 )
@@ -86,20 +88,28 @@ def asof_join(
         The log's columns and the views' features of so many rows, in order of row_id; texts may be dictionary arrays.
     """
     held: list[tuple[str, Timeline]] = []
-    large = []
-    for view in views:
-        timeline = _held(view, most_bytes_held)
+    large: list[TimedView] = []
+    # What DuckDB joins by has to be there by then.
+    needed: set[str] = set()
+    for view in reversed(_in_order(views)):
+        timeline = None if needed.intersection(view.features) else _held(view, most_bytes_held)
         if timeline is None:
-            large.append(view)
+            large.insert(0, view)
+            needed.update(asked for _, asked in view.keys)
         else:
-            held.append((view.keys[0][1], timeline))
-    with _joined_by_duckdb(rows, large, batch_rows) as reader:
+            held.insert(0, (view.keys[0][1], timeline))
+    with _log(rows, large, batch_rows) as reader:
         for batch in reader:
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-            found = [timeline.at(columns[key], columns["event_timestamp"]) for key, timeline in held]
-            for features in found:
-                columns |= features
+            for key, timeline in held:
+                columns |= timeline.at(columns[key], columns["event_timestamp"])
             yield columns
+
+
+def _in_order(views: Sequence[TimedView]) -> list[TimedView]:
+    """The views that are joined by the log's columns, then those that are joined by features of theirs."""
+    features = {name for view in views for name in view.features}
+    return sorted(views, key=lambda view: any(asked in features for _, asked in view.keys))
 
 
 def _held(view: TimedView, most_bytes: int) -> Timeline | None:
@@ -116,9 +126,20 @@ def _held(view: TimedView, most_bytes: int) -> Timeline | None:
 
 
 @contextmanager
+def _log(rows: Path, views: list[TimedView], batch_rows: int) -> Iterator[Iterable[pa.RecordBatch]]:
+    """The log in order of row_id, with what DuckDB has to join."""
+    if not views and in_order(rows):
+        yield batches(rows, batch_rows)
+        return
+    with _joined_by_duckdb(rows, views, batch_rows) as reader:
+        yield reader
+
+
+@contextmanager
 def _joined_by_duckdb(rows: Path, views: list[TimedView], batch_rows: int) -> Iterator[pa.RecordBatchReader]:
     selected = ["log.*"]
     joins = []
+    found: dict[str, str] = {}
     for number, view in enumerate(views):
         name = f"view_{number}"
         since = f"{name}.{quoted(view.timestamp)}"
@@ -128,7 +149,8 @@ def _joined_by_duckdb(rows: Path, views: list[TimedView], batch_rows: int) -> It
                 lived = f"epoch_us(log.event_timestamp) - epoch_us({since})"
                 value = f"CASE WHEN {lived} <= {view.ttl // _MICROSECOND} THEN {value} END"
             selected.append(f"{value} AS {quoted(feature)}")
-        equal = " AND ".join(f"log.{quoted(asked)} = {name}.{quoted(key)}" for key, asked in view.keys)
+            found[feature] = value
+        equal = " AND ".join(f"{found.get(asked, f'log.{quoted(asked)}')} = {name}.{quoted(key)}" for key, asked in view.keys)
         joins.append(f"ASOF LEFT JOIN read_parquet($file_{number}) AS {name} ON {equal} AND log.event_timestamp >= {since}")
     query = f"SELECT {', '.join(selected)} FROM read_parquet($rows) AS log {' '.join(joins)} ORDER BY log.row_id"  # noqa: S608
     files = {f"file_{number}": view.file for number, view in enumerate(views)}

@@ -7,26 +7,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import orjson
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from elec.engine import Engine, LocalEngine
 from elec.errors import InputError
-from elec.features.encoding import FeatureEncoder
-from elec.features.engine import duckdb_connection, quoted
-from elec.features.frame import write_frame
-from elec.features.ids import OUT_OF_VOCABULARY
-from elec.features.lookup import Lookup, one_array
+from elec.features.encoded import fit_files
 from elec.features.repository import FeatureRepository
+from elec.features.spread import spread_encoding, spread_frame
 from elec.ingest.report import SPLITS
 from elec.progress import Progress
-from elec.spec import DatasetSpec, Spec
-
-_ENCODED_BATCH = 65_536
+from elec.spec import Spec
 
 
 class FeaturesReport(BaseModel):
@@ -40,6 +33,8 @@ class FeaturesReport(BaseModel):
         vocabulary: Ids by field, those of padding, missing and out of vocabulary included.
         out_of_vocabulary: By split and field, the share of rows with a value that training did not know.
         online: By view, which rows went to the online store: `all`, `new` or `none`.
+        feature_service: The version of Feast's feature service that has the spec's fields; empty if there are none to look up.
+        feature_views: Where they are: the names of Feast's views, by ours.
         seconds: By part.
     """
 
@@ -50,10 +45,20 @@ class FeaturesReport(BaseModel):
     vocabulary: dict[str, int]
     out_of_vocabulary: dict[str, dict[str, float]]
     online: dict[str, str]
+    feature_service: str = ""
+    feature_views: dict[str, str] = {}
     seconds: dict[str, float]
 
 
-def build_features(spec: Spec, ingested: Path, folder: Path, *, feast_folder: str | Path, as_of: datetime) -> FeaturesReport:
+def build_features(
+    spec: Spec,
+    ingested: Path,
+    folder: Path,
+    *,
+    feast_folder: str | Path,
+    as_of: datetime,
+    engine: Engine | None = None,
+) -> FeaturesReport:
     """Builds the features of a run.
 
     Args:
@@ -62,6 +67,7 @@ def build_features(spec: Spec, ingested: Path, folder: Path, *, feast_folder: st
         folder: The folder to write; it is complete or absent.
         feast_folder: The workspace's Feast folder, a path or `s3://`.
         as_of: The moment that the run stands at.
+        engine: Whose workers join, count and encode; this process when left out.
 
     Returns:
         The report, also in `report.json`.
@@ -75,7 +81,7 @@ def build_features(spec: Spec, ingested: Path, folder: Path, *, feast_folder: st
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     try:
-        report = _build(spec, ingested, partial, feast_folder, as_of)
+        report = _build(spec, ingested, partial, feast_folder, as_of, engine or LocalEngine())
         (partial / "report.json").write_bytes(orjson.dumps(report.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
         partial.chmod(0o755)
         partial.rename(folder)
@@ -84,7 +90,9 @@ def build_features(spec: Spec, ingested: Path, folder: Path, *, feast_folder: st
     return report
 
 
-def _build(spec: Spec, ingested: Path, folder: Path, feast_folder: str | Path, as_of: datetime) -> FeaturesReport:
+def _build(
+    spec: Spec, ingested: Path, folder: Path, feast_folder: str | Path, as_of: datetime, engine: Engine
+) -> FeaturesReport:
     dataset = spec.dataset
     seconds: dict[str, float] = {}
     frame, encoded = folder / "frame", folder / "encoded"
@@ -99,20 +107,21 @@ def _build(spec: Spec, ingested: Path, folder: Path, feast_folder: str | Path, a
             published = stack.enter_context(repository.published(ingested, as_of))
         with _timed(seconds, "frame"), Progress("point-in-time join", unit="rows", total=total) as progress:
             rows = {
-                split: write_frame(
-                    published.store, dataset, file, frame / f"{split}.parquet", progress, join=spec.run.feast.join
+                split: spread_frame(
+                    engine, published, dataset, file, frame / f"{split}.parquet", progress, join=spec.run.feast.join
                 )
                 for split, file in files.items()
             }
     with _timed(seconds, "fit"):
-        encoder = FeatureEncoder.fit(dataset, frame / "train.parquet")
+        train, *others = (frame / f"{split}.parquet" for split in SPLITS)
+        encoder, users = fit_files(dataset, train, others, engine)
         encoder.save(folder / "vocabulary")
-    with _timed(seconds, "encode"), Progress("encode features", unit="rows", total=total) as progress:
-        users = _users(dataset, frame)
-        unknown = {
-            split: _encode(encoder, dataset.user, users, frame / f"{split}.parquet", encoded / f"{split}.parquet", progress)
-            for split in SPLITS
-        }
+    with (
+        _timed(seconds, "encode"),
+        Progress("encode features", unit="rows", total=total) as progress,
+        spread_encoding(engine, encoder, dataset.user, users, folder / "vocabulary") as encode,
+    ):
+        unknown = {split: encode(frame / f"{split}.parquet", encoded / f"{split}.parquet", progress) for split in SPLITS}
     return FeaturesReport(
         as_of=as_of,
         rows=rows,
@@ -121,73 +130,10 @@ def _build(spec: Spec, ingested: Path, folder: Path, feast_folder: str | Path, a
         vocabulary={field.name: field.size for field in encoder.fields},
         out_of_vocabulary=unknown,
         online=published.online,
+        feature_service=published.service or "",
+        feature_views=published.views,
         seconds={part: round(spent, 3) for part, spent in seconds.items()},
     )
-
-
-def _users(dataset: DatasetSpec, frame: Path) -> Lookup:
-    """The distinct users of all splits, sorted, null last; a user's index is its position."""
-    key = quoted(dataset.user)
-    with duckdb_connection() as connection:
-        found = connection.sql(
-            f"SELECT DISTINCT {key} AS user FROM read_parquet($files) ORDER BY 1 NULLS LAST",  # noqa: S608 - the name is quoted
-            params={"files": [str(frame / f"{split}.parquet") for split in SPLITS]},
-        ).to_arrow_table()
-    return Lookup(one_array(found.column(0)))
-
-
-def _user_index(users: Lookup, keys: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The indices of N users, int64 [N]; rows without a user are all of one, the last."""
-    index_N = users.positions(keys)
-    if keys.null_count:
-        index_N[keys.is_null().to_numpy(zero_copy_only=False)] = len(users.values) - 1
-    return index_N
-
-
-def _encode(
-    encoder: FeatureEncoder, user: str, users: Lookup, frame: Path, target: Path, progress: Progress
-) -> dict[str, float]:
-    """Encodes a split; gives the share of rows out of vocabulary by field."""
-    schema = pa.schema(
-        [
-            ("row_id", pa.int64()),
-            ("label", pa.int8()),
-            ("user_index", pa.int64()),
-            ("slots", pa.list_(pa.int64(), encoder.slots)),
-        ]
-    )
-    unknown: dict[str, int] = dict.fromkeys((field.name for field in encoder.fields), 0)
-    rows = 0
-    with pq.ParquetFile(frame) as source, pq.ParquetWriter(target, schema) as writer:
-        for batch in source.iter_batches(_ENCODED_BATCH):
-            slots_NS = encoder.encode(batch)
-            writer.write_batch(
-                pa.record_batch(
-                    [
-                        batch.column("row_id"),
-                        batch.column("label"),
-                        pa.array(_user_index(users, batch.column(user))),
-                        pa.FixedSizeListArray.from_arrays(pa.array(slots_NS.reshape(-1)), encoder.slots),
-                    ],
-                    schema,
-                )
-            )
-            for name, count in _unknown_rows(encoder, slots_NS).items():
-                unknown[name] += count
-            rows += batch.num_rows
-            progress.advance(batch.num_rows)
-    return {name: count / max(rows, 1) for name, count in unknown.items()}
-
-
-def _unknown_rows(encoder: FeatureEncoder, slots_NS: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, int]:
-    """By field, how many of N rows hold a value out of vocabulary."""
-    is_unknown = slots_NS == OUT_OF_VOCABULARY
-    counts = {}
-    slot = 0
-    for field in encoder.fields:
-        counts[field.name] = int(is_unknown[:, slot : slot + field.width].any(axis=1).sum())
-        slot += field.width
-    return counts
 
 
 @contextmanager

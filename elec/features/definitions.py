@@ -1,21 +1,31 @@
 """Feast's definitions, made from the spec: two entities, a view of each that has fields, and the feature service.
 
+What earlier specs have defined stays beside it (`elec.features.versions`).
+
 `feature_repo/` is the thin Feast repository that calls this; so `feast plan`, training and serving see the same objects.
 """
 
+import copy
 import re
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pyarrow as pa
 
 from elec import storage
 from elec.errors import InputError
 from elec.features.library import feast, quiet
+from elec.features.raw import TYPES
 from elec.features.vectors import VECTOR, VectorViews
+from elec.features.versions import Versions, WantedView
 from elec.spec import DatasetSpec, Entity, FieldSpec, Kind
 
-#: The view, and the file of its data, of each entity.
+#: The view of each entity, and the file of its rows as ingest leaves them.
 VIEWS = {Entity.USER: "users", Entity.ITEM: "items"}
+
+# When a source was made; see `apply`.
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Names that Feast's point-in-time join uses for columns of its own: a feature called so would be lost or mixed up.
 _JOIN_COLUMNS = frozenset({"rn", "entity_row_id", "event_expire_timestamp", "__log_date"})
@@ -32,12 +42,36 @@ def view_fields(fields: Iterable[FieldSpec], entity: Entity, keys: Iterable[str]
     return tuple(field for field in fields if field.of is entity and field.name not in left_out)
 
 
-def data_file(data_folder: str, entity: Entity) -> str:
-    """Where Feast reads the rows of an entity's view."""
-    return storage.join(data_folder, f"{VIEWS[entity]}.parquet")
+def data_file(data_folder: str, view: str) -> str:
+    """Where Feast reads the rows of a view."""
+    return storage.join(data_folder, f"{view}.parquet")
 
 
-def definitions(dataset: DatasetSpec, data_folder: str) -> list[Any]:
+def wanted_views(dataset: DatasetSpec) -> list[WantedView]:
+    """The views of a data set: of the users and of the items, where they have fields of their own, and of its aggregates.
+
+    Raises:
+        InputError: If a field's name cannot be used; see `check_names`.
+    """
+    check_names(dataset)
+    views = [
+        WantedView(
+            name=name,
+            keys=(dataset.key_of(entity),),
+            features={field.name: TYPES[field.kind] for field in dataset.fields_of(entity)},
+            description=f"{entity.capitalize()} of {dataset.name}",
+        )
+        for entity, name in VIEWS.items()
+        if dataset.fields_of(entity)
+    ]
+    for aggregate, view in zip(dataset.aggregates, dataset.aggregate_views, strict=True):
+        features = dict.fromkeys(view.features, TYPES[Kind.NUMERIC])
+        about = f"{' and '.join(aggregate.what)} by {' and '.join(aggregate.by)} of {dataset.name}, every {aggregate.every}"
+        views.append(WantedView(view.name, view.join_keys, features, about))
+    return views
+
+
+def definitions(dataset: DatasetSpec, found: Versions, data_folder: str) -> list[Any]:
     """The Feast objects of a data set.
 
     Views have no time to live: the newest value from before the event counts, however old it is. An entity without fields
@@ -45,49 +79,34 @@ def definitions(dataset: DatasetSpec, data_folder: str) -> list[Any]:
 
     Args:
         dataset: The spec.
-        data_folder: The folder (absolute, or a URI) of `users.parquet` and `items.parquet`.
+        found: Its views and services, and those of earlier specs.
+        data_folder: The folder (absolute, or a URI) of the views' Parquet files.
 
     Returns:
-        Entities, sources, views and the service, ready for `FeatureStore.apply`.
-
-    Raises:
-        InputError: If a field's name cannot be used; see `check_names`.
+        Entities, views and services, for `apply`.
     """
-    check_names(dataset)
     library = feast()
     from feast.types import Array, Float64, String
 
-    types = {Kind.CATEGORICAL: String, Kind.NUMERIC: Float64, Kind.MULTIVALUED: Array(String), Kind.TEXT: String}
-    objects: list[Any] = []
-    views: list[Any] = []
+    types = {pa.string(): String, pa.float64(): Float64, pa.list_(pa.string()): Array(String)}
+    keys = [*(dataset.key_of(entity) for entity in VIEWS), *(key for view in found.views.values() for key in view.keys)]
+    views: dict[str, Any] = {}
     with quiet():
-        for entity in VIEWS:
-            key = dataset.key_of(entity)
-            described = library.Entity(name=key, join_keys=[key], value_type=library.ValueType.STRING)
-            objects.append(described)
-            fields = dataset.fields_of(entity)
-            if not fields:
-                continue
-            source = library.FileSource(
-                name=f"{VIEWS[entity]}_source",
-                path=data_file(data_folder, entity),
-                timestamp_field="event_timestamp",
-            )
-            view = library.FeatureView(
-                name=VIEWS[entity],
-                entities=[described],
-                ttl=timedelta(0),
-                schema=[
-                    library.Field(name=key, dtype=String),
-                    *(library.Field(name=field.name, dtype=types[field.kind]) for field in fields),
-                ],
-                source=source,
-                description=f"{entity.capitalize()} of {dataset.name}",
-            )
-            objects += [source, view]
-            views.append(view)
-        if views:
-            objects.append(library.FeatureService(name=dataset.feature_service, features=views))
+        entities = {key: _entity(key) for key in dict.fromkeys(keys)}
+        objects: list[Any] = list(entities.values())
+        for view in found.views.values():
+            schema = [
+                *(library.Field(name=key, dtype=String) for key in view.keys),
+                *(library.Field(name=name, dtype=types[kind]) for name, kind in view.features.items()),
+            ]
+            file = data_file(data_folder, view.name)
+            views[view.name] = _view(view.name, [entities[key] for key in view.keys], schema, file, view.description)
+            objects.append(views[view.name])
+        for name, offered in found.services.items():
+            of_views: dict[str, list[str]] = {}
+            for view_name, feature in offered:
+                of_views.setdefault(view_name, []).append(feature)
+            objects.append(library.FeatureService(name=name, features=[views[of][names] for of, names in of_views.items()]))
     return objects
 
 
@@ -106,20 +125,39 @@ def vector_definitions(dataset: DatasetSpec, views: VectorViews, data_folder: st
     with quiet():
         for entity in VIEWS:
             key, name = dataset.key_of(entity), views.name(entity)
-            described = library.Entity(name=key, join_keys=[key], value_type=library.ValueType.STRING)
-            source = library.FileSource(
-                name=f"{name}_source", path=views.file(data_folder, entity), timestamp_field="event_timestamp"
-            )
-            view = library.FeatureView(
-                name=name,
-                entities=[described],
-                ttl=timedelta(0),
-                schema=[library.Field(name=key, dtype=String), library.Field(name=VECTOR, dtype=Array(Float32))],
-                source=source,
-                description=f"Text vectors of the {VIEWS[entity]} of {dataset.name}, {views.size} numbers each",
-            )
-            objects += [described, source, view]
+            described, file = _entity(key), views.file(data_folder, entity)
+            schema = [library.Field(name=key, dtype=String), library.Field(name=VECTOR, dtype=Array(Float32))]
+            about = f"Text vectors of the {VIEWS[entity]} of {dataset.name}, {views.size} numbers each"
+            objects += [described, _view(name, [described], schema, file, about)]
     return objects
+
+
+def apply(store: Any, objects: Sequence[Any]) -> None:
+    """Applies definitions, after which Feast finds nothing changed in the same ones.
+
+    Feast notes in a source when it was applied, and takes a view for changed the source of which has another time. So it gets
+    copies of the sources for that, and those of the views stay as they are.
+
+    Args:
+        store: The `feast.FeatureStore`.
+        objects: Of `definitions` or `vector_definitions`.
+    """
+    sources = [copy.copy(view.batch_source) for view in objects if isinstance(view, feast().FeatureView)]
+    with quiet():
+        store.apply([*sources, *objects])
+
+
+def _entity(key: str) -> Any:
+    library = feast()
+    return library.Entity(name=key, join_keys=[key], value_type=library.ValueType.STRING)
+
+
+def _view(name: str, entities: list[Any], schema: list[Any], file: str, description: str) -> Any:
+    source = feast().FileSource(name=f"{name}_source", path=file, timestamp_field="event_timestamp")
+    source.created_timestamp = source.last_updated_timestamp = _NO_TIME
+    return feast().FeatureView(
+        name=name, entities=entities, ttl=timedelta(0), schema=schema, source=source, description=description
+    )
 
 
 def check_names(dataset: DatasetSpec) -> None:

@@ -1,33 +1,37 @@
 """Turns raw values into ids: fit once on the training rows, then the same code in training, batch scoring and serving.
 
 The state is `encoder.json` with the fields in order, and for each field with a vocabulary one Arrow file that is mapped.
+Crossed fields have no column of their own: they are made of the columns of their parents.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from elec.errors import InputError
 from elec.features.buckets import Buckets
-from elec.features.engine import duckdb_connection
+from elec.features.crossed import CrossedVocabulary, Crossing, Parent
+from elec.features.encoder_state import SCHEMA_VERSION, SUFFIXES, Code, EncoderState, FieldState, code_of, read_state
+from elec.features.hashed import HashBuckets
+from elec.features.ids import MISSING
+from elec.features.list_memo import ListMemo
+from elec.features.lists import TextIds
 from elec.features.lookup import SUFFIX
 from elec.features.raw import Columns, arrow_column, columns_of, few_values
 from elec.features.vocabulary import Vocabulary
-from elec.spec import DatasetSpec, Entity, FieldSpec, Kind
+from elec.spec import CrossedField, DatasetSpec, Entity, FieldSpec, Kind
 
-#: Of the saved state; raised whenever a reader of the old state would encode differently, or not at all.
-SCHEMA_VERSION = 2
+if TYPE_CHECKING:
+    from elec.engine import Engine
+    from elec.features.counts import ValueCounts
 
-#: What this code reads, and how the vocabularies' names end in each.
-_SUFFIXES = {1: ".parquet", SCHEMA_VERSION: SUFFIX}
-
-
+# As Parquet's dictionaries are read.
+_CODED_TEXT = pa.dictionary(pa.int32(), pa.string())
 # Up to so many rows Python's own values are faster than Arrow's arrays.
 _FEW = 512
 
@@ -51,51 +55,19 @@ class EncodedField:
     of: Entity = Entity.CONTEXT
 
 
-class _FieldState(BaseModel):
-    """A field in `encoder.json`: how to read its raw values, and the number of its ids."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    of: Entity
-    kind: Kind
-    width: int
-    size: int
-    separator: str
-    edges: tuple[float, ...] | None = None
-
-    @model_validator(mode="after")
-    def _is_a_field(self) -> Self:
-        assert self.spec.width == self.width, f"a {self.kind} field has {self.spec.width} slots, not {self.width}"
-        return self
-
-    @property
-    def spec(self) -> FieldSpec:
-        """The field, as far as reading its raw values needs it."""
-        values = self.width if self.kind is Kind.MULTIVALUED else 1
-        return FieldSpec(name=self.name, of=self.of, kind=self.kind, separator=self.separator, max_values=values)
-
-
-class _State(BaseModel):
-    """`encoder.json`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: int
-    fields: tuple[_FieldState, ...]
-
-
 class FeatureEncoder:
     """Encodes rows of raw values as rows of ids.
 
     Args:
-        specs: The tabular fields in the order of their slots.
+        specs: The fields in the order of their slots; the parents of crossed ones are among them.
         codes: For each field its vocabulary, or its buckets.
     """
 
-    def __init__(self, specs: Sequence[FieldSpec], codes: Sequence[Vocabulary | Buckets]) -> None:
+    def __init__(self, specs: Sequence[FieldSpec], codes: Sequence[Code]) -> None:
         self._specs = tuple(specs)
         self._codes = tuple(codes)
+        self._lists = [ListMemo(spec.width) if spec.kind is Kind.MULTIVALUED else None for spec in self._specs]
+        self._crossing = self.crossing(field for field in specs if isinstance(field, CrossedField))
         self.fields: tuple[EncodedField, ...] = tuple(
             EncodedField(spec.name, spec.width, code.size, spec.kind, spec.of)
             for spec, code in zip(self._specs, self._codes, strict=True)
@@ -107,7 +79,7 @@ class FeatureEncoder:
         return self._specs
 
     @property
-    def codes(self) -> tuple[Vocabulary | Buckets, ...]:
+    def codes(self) -> tuple[Code, ...]:
         """For each field its vocabulary, or its buckets."""
         return self._codes
 
@@ -116,7 +88,7 @@ class FeatureEncoder:
         """S: how many ids a row has."""
         return sum(field.width for field in self.fields)
 
-    def extended(self, specs: Sequence[FieldSpec], codes: Sequence[Vocabulary | Buckets]) -> "FeatureEncoder":
+    def extended(self, specs: Sequence[FieldSpec], codes: Sequence[Code]) -> "FeatureEncoder":
         """The same encoder with more fields behind its own.
 
         Args:
@@ -134,16 +106,63 @@ class FeatureEncoder:
             train: The Parquet file of the training rows, and of no others.
         """
         # Late: serving fits nothing, and its start shall not wait for the progress bar's import.
+        import pyarrow.parquet as pq
+
+        from elec.features.counts import ValueCounts
         from elec.progress import Progress
 
-        codes: list[Vocabulary | Buckets] = []
-        fields = dataset.tabular_fields
-        with duckdb_connection() as connection, Progress("fit vocabularies", unit="fields", total=len(fields)) as progress:
-            for field in fields:
-                fit = Buckets.fit if field.kind is Kind.NUMERIC else Vocabulary.fit
-                codes.append(fit(connection, field, train))
-                progress.advance(1, note=field.name)
+        total = pq.ParquetFile(train).metadata.num_rows
+        with ValueCounts() as counts, Progress("fit vocabularies", unit="rows", total=total) as progress:
+            counts.add(train, [field for field in dataset.tabular_fields if field.hash_buckets is None], progress=progress)
+            return cls.of_counts(dataset.tabular_fields, counts).with_crossed(dataset.crossed_fields, train)
+
+    @classmethod
+    def of_counts(cls, fields: Sequence[FieldSpec], counts: "ValueCounts") -> "FeatureEncoder":
+        """Learns vocabularies and buckets from what was counted.
+
+        Args:
+            fields: The tabular fields in the order of their slots.
+            counts: Of the training rows, and of no others.
+        """
+        codes: list[Code] = []
+        for field in fields:
+            if field.kind is Kind.NUMERIC:
+                codes.append(Buckets.fit(field, counts.numbers(field.name)))
+            elif field.hash_buckets is not None:
+                codes.append(HashBuckets(field.hash_buckets))
+            else:
+                codes.append(Vocabulary(counts.frequent(field.name, field.min_count)))
         return cls(fields, codes)
+
+    def with_crossed(self, fields: Sequence[CrossedField], train: Path, engine: "Engine | None" = None) -> "FeatureEncoder":
+        """The same encoder with crossed fields behind its own.
+
+        Args:
+            fields: Their parents are fields of this encoder.
+            train: The Parquet file of the training rows, and of no others.
+            engine: Whose workers count; this process when left out.
+        """
+        # Late: serving fits nothing, and has no DuckDB.
+        from elec.features.crossed_fit import fit_crossed
+
+        codes = [
+            fit_crossed(field, self._parents(field.parents), train, engine)
+            if field.hash_buckets is None
+            else HashBuckets(field.hash_buckets)
+            for field in fields
+        ]
+        return self.extended(fields, codes)
+
+    def crossing(self, fields: Iterable[CrossedField]) -> Crossing:
+        """Makes some of the crossed fields of what their parents hold, wherever these are read."""
+        chosen = list(fields)
+        code_of = {spec.name: code for spec, code in zip(self._specs, self._codes, strict=True)}
+        codes = [code for field in chosen if isinstance(code := code_of[field.name], CrossedVocabulary | HashBuckets)]
+        return Crossing(chosen, codes, self._parents(name for field in chosen for name in field.parents))
+
+    def _parents(self, names: Iterable[str]) -> dict[str, Parent]:
+        place_of = {spec.name: place for place, spec in enumerate(self._specs)}
+        return {name: Parent(self._specs[place_of[name]], self._codes[place_of[name]]) for name in dict.fromkeys(names)}
 
     def encode(self, rows: pa.Table | pa.RecordBatch | Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Encodes N rows.
@@ -157,60 +176,58 @@ class FeatureEncoder:
         Raises:
             InputError: If a column is missing, or a value cannot be read as its field's kind.
         """
+        return np.ascontiguousarray(self.encode_by_slot(rows).T)
+
+    def encode_by_slot(self, rows: pa.Table | pa.RecordBatch | Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """What `encode` gives, transposed: int64 [S, N]."""
         columns = columns_of(rows)
         for spec in self._specs:
-            if spec.name not in columns:
+            if spec.name not in columns and not isinstance(spec, CrossedField):
                 raise InputError(f"field '{spec.name}': the column is missing; send it, with null where the value is unknown")
         count = len(next(iter(columns.values()), ()))
         if self._specs and 0 < count <= _FEW:
-            return self._encode_few(columns)
-        slots_NS = np.empty((count, self.slots), dtype=np.int64)
+            return self._encode_few(columns).T
+        slots_SN = np.empty((self.slots, count), dtype=np.int64)
         slot = 0
+        crossed = iter(self._crossing.all_ids(columns))
         for spec, code in zip(self._specs, self._codes, strict=True):
-            slots_NS[:, slot : slot + spec.width] = _arrow_ids(spec, code, columns)
+            if isinstance(spec, CrossedField):
+                slots_SN[slot] = next(crossed)
+            else:
+                slots_SN[slot : slot + spec.width] = _arrow_ids(spec, code, columns).T
             slot += spec.width
-        return slots_NS
+        return slots_SN
 
     def _encode_few(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Encodes rows that are not worth Arrow arrays."""
-        slots: list[Sequence[int]] = []
-        for spec, code in zip(self._specs, self._codes, strict=True):
-            column = columns[spec.name]
-            if spec.kind is Kind.CATEGORICAL and isinstance(code, Vocabulary) and (ids := code.at_hand(column)) is not None:
-                slots.append(ids)
-                continue
-            values = few_values(spec, column)
-            if values is None:
-                slots += _arrow_ids(spec, code, columns).T.tolist()
-            elif spec.kind is Kind.MULTIVALUED:
-                assert isinstance(code, Vocabulary)
-                slots += code.few_list_ids(values, spec.width)
-            else:
-                slots.append(code.few_ids(values))
-        return np.ascontiguousarray(np.array(slots, dtype=np.int64).T)
+        """Encodes rows that are not worth Arrow arrays, int64 [N, S]."""
+        crossed = iter(self._crossing.all_ids(columns, few=True))
+        parts = [
+            next(crossed)[:, None] if isinstance(spec, CrossedField) else _few_ids(spec, code, columns, memo)
+            for spec, code, memo in zip(self._specs, self._codes, self._lists, strict=True)
+        ]
+        return np.concatenate(parts, axis=1)
 
     def save(self, folder: Path) -> None:
         """Writes `encoder.json` and the vocabularies into a folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
         states = []
         for spec, code in zip(self._specs, self._codes, strict=True):
-            edges = None
-            if isinstance(code, Buckets):
-                edges = code.edges
-            else:
+            if isinstance(code, Vocabulary | CrossedVocabulary):
                 code.save(folder / f"{spec.name}{SUFFIX}")
             states.append(
-                _FieldState(
+                FieldState(
                     name=spec.name,
                     of=spec.of,
                     kind=spec.kind,
                     width=spec.width,
                     size=code.size,
                     separator=spec.separator,
-                    edges=edges,
+                    edges=code.edges if isinstance(code, Buckets) else None,
+                    hash_buckets=spec.hash_buckets,
+                    parents=spec.parents if isinstance(spec, CrossedField) else None,
                 )
             )
-        state = _State(schema_version=SCHEMA_VERSION, fields=tuple(states))
+        state = EncoderState(schema_version=SCHEMA_VERSION, fields=tuple(states))
         (folder / "encoder.json").write_bytes(orjson.dumps(state.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
 
     @classmethod
@@ -223,17 +240,13 @@ class FeatureEncoder:
         Raises:
             InputError: If the state is not there, is damaged, or is of a schema version that this code does not know.
         """
-        state = _read_state(folder / "encoder.json")
-        suffix = _SUFFIXES[state.schema_version]
+        state = read_state(folder / "encoder.json")
+        suffix = SUFFIXES[state.schema_version]
         specs = []
-        codes: list[Vocabulary | Buckets] = []
+        codes: list[Code] = []
         for field in state.fields:
             spec = field.spec
-            code = (
-                Buckets(field.edges)
-                if field.kind is Kind.NUMERIC
-                else Vocabulary.load(folder / f"{field.name}{suffix}", field.size)
-            )
+            code = code_of(field, folder / f"{field.name}{suffix}")
             if code.size != field.size:
                 raise InputError(
                     f"{folder / 'encoder.json'}: field '{field.name}' names {field.size} ids, but has {code.size}; "
@@ -244,31 +257,55 @@ class FeatureEncoder:
         return cls(specs, codes)
 
 
-def _arrow_ids(spec: FieldSpec, code: Vocabulary | Buckets, columns: Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _few_ids(spec: FieldSpec, code: Code, columns: Columns, memo: ListMemo | None) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """What `_arrow_ids` gives, of values that are not worth an Arrow array; the memo is a multi-valued field's."""
+    column = columns[spec.name]
+    # What was asked for lately needs no reading.
+    if isinstance(column, list) and (ids_NW := _ids_at_hand(spec, code, column, memo)) is not None:
+        return ids_NW
+    values = few_values(spec, column)
+    if values is None:
+        return _arrow_ids(spec, code, columns)
+    if memo is None:
+        assert not isinstance(code, CrossedVocabulary)
+        return np.array(code.few_ids(values), dtype=np.int64)[:, None]
+    assert isinstance(code, TextIds)
+    if values is not column and (ids_NW := memo.find(values)) is not None:
+        return ids_NW
+    ids_NW = np.array(code.few_list_ids(values, spec.width), dtype=np.int64).T
+    memo.keep(values, ids_NW)
+    return ids_NW
+
+
+def _ids_at_hand(
+    spec: FieldSpec, code: Code, column: list[Any], memo: ListMemo | None
+) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    if memo is not None:
+        return memo.find(column)
+    if spec.kind is Kind.CATEGORICAL and isinstance(code, Vocabulary) and (ids_N := code.at_hand(column)) is not None:
+        return ids_N[:, None]
+    return None
+
+
+def _arrow_ids(spec: FieldSpec, code: Code, columns: Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The ids of N values of a field, int64 [N, width]."""
-    values = arrow_column(spec, columns[spec.name])
+    values = columns[spec.name]
+    if spec.kind is Kind.CATEGORICAL and isinstance(values, pa.DictionaryArray) and len(values.dictionary) <= len(values):
+        return _ids_of_distinct(spec, code, values)[:, None]
     if spec.kind is Kind.MULTIVALUED:
-        assert isinstance(code, Vocabulary)
-        return code.list_ids(values, spec.width)
+        assert isinstance(code, TextIds)
+        coded = isinstance(values, pa.ListArray) and values.type.value_type == _CODED_TEXT
+        return code.list_ids(values if coded else arrow_column(spec, values), spec.width)
+    values = arrow_column(spec, values)
+    assert not isinstance(code, CrossedVocabulary)
     return code.ids(values)[:, None]
 
 
-def _read_state(file: Path) -> _State:
-    try:
-        content = orjson.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{file}: there is no such file; give the folder of a vocabulary") from None
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"{file}: not valid JSON ({error}); take the folder from a whole bundle") from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if not isinstance(version, int) or version not in _SUFFIXES:
-        known = " and ".join(map(str, _SUFFIXES))
-        raise InputError(
-            f"{file}: schema_version is {version!r}, this code knows {known}; use the version of elec that wrote it"
-        )
-    try:
-        return _State.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise InputError(f"{file}: '{where}' is wrong ({problem['msg']}); take the folder from a whole bundle") from None
+def _ids_of_distinct(spec: FieldSpec, code: Code, values: pa.DictionaryArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The ids of N values of which each distinct one is looked up once, int64 [N]."""
+    assert not isinstance(code, CrossedVocabulary)
+    # One more at the end, for null.
+    ids_D = np.append(code.ids(arrow_column(spec, values.dictionary)), MISSING)
+    index_N = values.indices.fill_null(len(ids_D) - 1) if values.null_count else values.indices
+    ids_N: np.ndarray[Any, np.dtype[np.int64]] = ids_D.take(index_N.to_numpy())
+    return ids_N

@@ -1,9 +1,12 @@
 """DuckDB for work on rows: in memory, UTC, and spilling to disk before it takes the machine's memory."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MEMORY_LIMIT = "2GB"
 
@@ -19,6 +22,38 @@ def duckdb_connection() -> Iterator[Any]:
     ):
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
+
+
+@contextmanager
+def reading(connection: Any, name: str, schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> Iterator[None]:
+    """Lets one query read batches, as they come, as a table.
+
+    Args:
+        connection: DuckDB.
+        name: Of the table.
+        schema: Of the batches.
+        batches: Made in DuckDB's threads. What they raise is raised here; DuckDB would tell it in words of its own.
+    """
+    import pyarrow as pa
+
+    raised: list[BaseException] = []
+
+    def guarded() -> "Generator[pa.RecordBatch, None, None]":
+        try:
+            yield from batches
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    stream = guarded()
+    connection.register(name, pa.RecordBatchReader.from_batches(schema, stream))
+    try:
+        yield
+    except Exception as error:
+        raise (raised or [error])[0] from None
+    finally:
+        connection.unregister(name)
+        stream.close()
 
 
 def quoted(name: str) -> str:

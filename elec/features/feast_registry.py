@@ -24,13 +24,15 @@ class Registry:
 
     Attributes:
         views: Each feature view's features, and the number of each feature's type (`feast.types.ValueType`).
+        entities: The entities of each feature view.
         disabled: Views that Feast does not serve from.
-        services: What each feature service offers, as view and feature.
+        services: What each feature service offers, as view and feature, and the number of its type.
     """
 
     views: Mapping[str, Mapping[str, int]]
+    entities: Mapping[str, tuple[str, ...]]
     disabled: frozenset[str]
-    services: Mapping[str, frozenset[tuple[str, str]]]
+    services: Mapping[str, Mapping[tuple[str, str], int]]
 
 
 def read_registry(path: str, project: str) -> Registry:
@@ -46,7 +48,7 @@ def read_registry(path: str, project: str) -> Registry:
     try:
         content = storage.read_bytes(path)
     except FileNotFoundError:
-        return Registry({}, frozenset(), {})
+        return Registry({}, {}, frozenset(), {})
     try:
         registry = _message(content)
         version = _text(registry, 3)
@@ -55,6 +57,7 @@ def read_registry(path: str, project: str) -> Registry:
         services = [spec for spec in map(_spec, registry.get(7, [])) if _text(spec, 2) == project]
         found = Registry(
             views={_text(spec, 1): _features(spec, 4) for spec in views},
+            entities={_text(spec, 1): tuple(_bytes(name).decode() for name in spec.get(3, [])) for spec in views},
             disabled=frozenset(_text(spec, 1) for spec in views if spec.get(20, [0])[-1]),
             services={_text(spec, 1): _offered(spec) for spec in services},
         )
@@ -78,9 +81,9 @@ def _features(message: _Message, number: int) -> dict[str, int]:
     return {_text(feature, 1): _integer(feature.get(2, [0])[-1]) for feature in features}
 
 
-def _offered(service: _Message) -> frozenset[tuple[str, str]]:
+def _offered(service: _Message) -> dict[tuple[str, str], int]:
     projections = [_message(part) for part in service.get(3, [])]
-    return frozenset((_text(view, 1), feature) for view in projections for feature in _features(view, 2))
+    return {(_text(view, 1), name): kind for view in projections for name, kind in _features(view, 2).items()}
 
 
 def _text(message: _Message, number: int) -> str:

@@ -6,7 +6,7 @@ types that the views of elec have is decoded by itself; a value of any other typ
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ _STRING = bytes([2 << 3 | 2])
 _DOUBLE = bytes([5 << 3 | 1])
 _STRING_LIST = bytes([12 << 3 | 2])
 _FLOAT_LIST = bytes([(16 << 3 | 2) & 127 | 128, (16 << 3 | 2) >> 7])
+# Before a key's size: that it is a text.
+_KEY_TYPE = struct.pack("<I", 2)
 # Of the one field of a list message.
 _PART = 1 << 3 | 2
 
@@ -38,17 +40,18 @@ class ValueFormatError(ValueError):
     """A stored value is none of the type that the view says."""
 
 
-def entity_keys(join_key: str, keys: Sequence[str]) -> list[bytes]:
-    """Keys of an entity as they stand in the online store.
+def entity_keys(columns: Mapping[str, Sequence[str]]) -> list[bytes]:
+    """Keys of N entities as they stand in the online store.
 
     Args:
-        join_key: The entity's one join key, of type STRING.
-        keys: Of the entities.
+        columns: By join key, of type STRING, N texts.
     """
-    name = join_key.encode()
-    start = struct.pack("<III", 1, 2, len(name)) + name + struct.pack("<I", 2)
-    encoded = [key.encode() for key in keys]
-    return [start + len(key).to_bytes(4, "little") + key for key in encoded]
+    names = sorted(columns)
+    start = struct.pack("<I", len(names)) + b"".join(
+        struct.pack("<II", 2, len(name)) + name for name in (name.encode() for name in names)
+    )
+    parts = [[_KEY_TYPE + len(key).to_bytes(4, "little") + key for key in map(str.encode, columns[name])] for name in names]
+    return [start + key for key in (parts[0] if len(parts) == 1 else map(b"".join, zip(*parts, strict=True)))]
 
 
 def decode(values: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from elec.errors import RunFailedError
 from elec.features.asof import MOST_BYTES_HELD, TimedView, asof_join
-from elec.features.definitions import VIEWS
 from elec.features.engine import duckdb_connection
 from elec.features.library import quiet
 from elec.features.raw import TYPES
@@ -27,26 +26,30 @@ from elec.spec import DatasetSpec
 #: Rows of one join by Feast.
 CHUNK_ROWS = 200_000
 
-# Rows of a row group of the frame; those of one batch and one step of progress too.
-_BATCH_ROWS = 122_880
+#: Rows of a row group of the frame; those of one batch and one step of progress too.
+BATCH_ROWS = 122_880
 
 _MOMENT = pa.timestamp("us", tz="UTC")
 
+# Of the log's columns those that go through Feast's join with the keys.
+_CARRIED = ("row_id", "event_timestamp")
+
 
 def frame_schema(dataset: DatasetSpec) -> pa.Schema:
-    """The columns of the training frame: row_id, label, event_timestamp, the keys, every other field in the spec's order."""
+    """The columns of the training frame: row_id, label, event_timestamp, the keys, all other fields in order, aggregates."""
     return pa.schema(
         [
             ("row_id", pa.int64()),
             ("label", pa.int8()),
             ("event_timestamp", _MOMENT),
-            *((field.name, TYPES[field.kind]) for field in dataset.all_fields),
+            *((field.name, TYPES[field.kind]) for field in (*dataset.all_fields, *dataset.aggregate_fields)),
         ]
     )
 
 
 def write_frame(
     store: Any,
+    service: str | None,
     dataset: DatasetSpec,
     rows: Path,
     target: Path,
@@ -60,6 +63,7 @@ def write_frame(
 
     Args:
         store: The `feast.FeatureStore` that the definitions were applied to.
+        service: The version of the feature service that has the data set's fields; None for a data set without.
         dataset: The spec.
         rows: The split's Parquet file, in any order.
         target: The Parquet file to write, sorted by row_id.
@@ -74,13 +78,30 @@ def write_frame(
     Raises:
         RunFailedError: If the join gives back other rows than it was given.
     """
+    parts = joined_rows(store, service, dataset, rows, join=join, chunk_rows=chunk_rows, most_bytes_held=most_bytes_held)
+    return write_joined(parts, dataset, rows, target, progress)
+
+
+def write_joined(parts: Iterator[dict[str, Any]], dataset: DatasetSpec, rows: Path, target: Path, progress: Progress) -> int:
+    """Writes what was joined.
+
+    Args:
+        parts: The columns of the frame in order of row_id, so many rows at a time.
+        dataset: The spec.
+        rows: The split's Parquet file.
+        target: The Parquet file to write.
+        progress: Counts rows.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        RunFailedError: If they are other rows than the split's.
+    """
     schema = frame_schema(dataset)
-    parts = joined_rows(store, dataset, rows, join=join, chunk_rows=chunk_rows, most_bytes_held=most_bytes_held)
-    # Numbers hardly repeat: to look for a dictionary of them takes longer than all else about writing.
-    repeating = [field.name for field in schema if not pa.types.is_floating(field.type)]
     count, last = 0, -1
     # One thread writes while this one joins the next rows; at most one part waits.
-    with pq.ParquetWriter(target, schema, use_dictionary=repeating) as writer, ThreadPoolExecutor(1) as thread:
+    with pq.ParquetWriter(target, schema, **_written_as(schema)) as writer, ThreadPoolExecutor(1) as thread:
         written: Future[None] | None = None
         for part in parts:
             table = pa.table([pc.cast(part[name], schema.field(name).type) for name in schema.names], schema)
@@ -98,8 +119,21 @@ def write_frame(
     return count
 
 
+def _written_as(schema: pa.Schema) -> dict[str, Any]:
+    """How Parquet is written.
+
+    To look for a dictionary of numbers, which hardly repeat, and for the least and largest text takes longer than all else.
+    """
+    lists = [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
+    return {
+        "use_dictionary": [*(field.name for field in schema if pa.types.is_string(field.type)), *lists],
+        "write_statistics": ["row_id", "event_timestamp"],
+    }
+
+
 def joined_rows(
     store: Any,
+    service: str | None,
     dataset: DatasetSpec,
     rows: Path,
     *,
@@ -108,14 +142,23 @@ def joined_rows(
     most_bytes_held: int = MOST_BYTES_HELD,
 ) -> Iterator[dict[str, Any]]:
     """The columns of the training frame in order of row_id, so many rows at a time; see `write_frame`."""
-    service = None
-    if any(dataset.fields_of(entity) for entity in VIEWS):
-        with quiet():
-            service = store.get_feature_service(dataset.feature_service)
     if join == "feast":
-        return _by_feast(store, service, dataset, rows, chunk_rows)
-    views = TimedView.of_service(store, service) if service is not None else []
-    return asof_join(rows, views, _BATCH_ROWS, most_bytes_held=most_bytes_held)
+        return _by_feast(store, _service(store, service), dataset, rows, chunk_rows)
+    return asof_join(rows, timed_views(store, service, dataset), BATCH_ROWS, most_bytes_held=most_bytes_held)
+
+
+def timed_views(store: Any, service: str | None, dataset: DatasetSpec) -> list[TimedView]:
+    """The views of a feature service, as the join needs them; see `write_frame`."""
+    features = _service(store, service)
+    columns = {key: column for view in dataset.aggregate_views for key, column in view.named}
+    return TimedView.of_service(store, features, columns) if features is not None else []
+
+
+def _service(store: Any, service: str | None) -> Any | None:
+    if service is None:
+        return None
+    with quiet():
+        return store.get_feature_service(service)
 
 
 def _check_order(row_ids: pa.ChunkedArray, last: int, name: str) -> int:
@@ -132,9 +175,24 @@ def _by_feast(
     """The joined rows in order of row_id, so many at a time."""
     for chunk in _sorted_chunks(rows, chunk_rows):
         columns = {name: chunk[name] for name in chunk.column_names}
-        if service is not None:
-            columns |= _features(store, service, chunk.select(["row_id", "event_timestamp", dataset.user, dataset.item]))
+        for asked, keys in _stages(service, dataset) if service is not None else ():
+            entities = {key: columns[column] for key, column in keys.items()}
+            columns |= _features(store, asked, pa.table({name: chunk[name] for name in _CARRIED} | entities))
         yield columns
+
+
+def _stages(service: Any, dataset: DatasetSpec) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """A service's features as Feast names them, and the columns that are their join keys: aggregates go by those of others."""
+    aggregates = {view.name: view for view in dataset.aggregate_views}
+    described: list[str] = []
+    counted: list[str] = []
+    for projection in service.feature_view_projections:
+        asked = [f"{projection.name}:{feature.name}" for feature in projection.features]
+        (counted if projection.name in aggregates else described).extend(asked)
+    if described:
+        yield described, {key: key for key in (dataset.user, dataset.item)}
+    if counted:
+        yield counted, {key: column for view in aggregates.values() for key, column in view.named}
 
 
 def _sorted_chunks(rows: Path, chunk_rows: int) -> Iterator[pa.Table]:
@@ -151,13 +209,13 @@ def _sorted_chunks(rows: Path, chunk_rows: int) -> Iterator[pa.Table]:
             yield pa.Table.from_batches(pending)
 
 
-def _features(store: Any, service: Any, entities: pa.Table) -> dict[str, pa.ChunkedArray]:
+def _features(store: Any, asked: list[str], entities: pa.Table) -> dict[str, pa.ChunkedArray]:
     """The features of N rows (row_id, event_timestamp, keys), in the order of the rows."""
     # The join matches columns without regard to case, so ours has a name that no field has.
     carried = f"row_{uuid.uuid4().hex}"
     frame = entities.rename_columns([carried, *entities.column_names[1:]]).to_pandas()
     with quiet():
-        joined = store.get_historical_features(entity_df=frame, features=service).to_arrow()
+        joined = store.get_historical_features(entity_df=frame, features=asked).to_arrow()
     order = pc.sort_indices(joined[carried])
     joined = joined.take(order)
     if not joined[carried].combine_chunks().equals(entities["row_id"].combine_chunks()):

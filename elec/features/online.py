@@ -4,29 +4,37 @@ No torch, no DuckDB, and no Feast, the import of which takes seconds: the regist
 them out. Whatever else is needed stands in a bundle's manifest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from elec.errors import InputError
-from elec.features.definitions import VIEWS, project_name, view_fields
+from elec.features.aggregates.look_up import CountedView
+from elec.features.definitions import VIEWS, project_name, view_fields, wanted_views
 from elec.features.feast_registry import Registry, read_registry
 from elec.features.feast_values import VALUE_TYPES, ValueFormatError, decode, entity_keys
 from elec.features.online_stores import OnlineStore, online_store
-from elec.features.raw import TYPES
+from elec.features.raw import TYPES, Columns, arrow_column
 from elec.features.store_config import OnlineStoreError, feature_store_settings, online_store_errors, with_secrets
 from elec.features.vectors import VECTOR, VectorViews, dense, key_column
+from elec.features.versions import versions
 from elec.spec import DatasetSpec, Entity, FieldSpec
 from elec.spec.run import FeastSpec
+
+#: A view and a feature of it.
+Feature: TypeAlias = tuple[str, str]
 
 # Stores take a bounded number of keys in one exchange.
 _KEYS_A_LOOK_UP = 10_000
 
 _VECTOR_TYPE = pa.list_(pa.float32())
+
+# Whose fields are looked up: all but those of the context.
+_LOOKED_UP = (Entity.USER, Entity.ITEM, Entity.PAIR)
 
 
 class OnlineFeatures:
@@ -36,8 +44,8 @@ class OnlineFeatures:
         dataset: The data set's name.
         user: The user's key.
         item: The item's key.
-        fields: The fields to look up; those of the context, and the keys themselves, are not looked up.
-        feature_service: Its definition has to cover the fields.
+        fields: The fields to look up, aggregates too; those of the context, and the keys themselves, are not looked up.
+        feature_service: Its definition has to cover the fields, and says in which views they are.
         feast_folder: The Feast folder of the workspace.
         settings: Of the online store.
         vectors: The views of the text vectors to look up too, in the same requests; a column of the view's name each.
@@ -59,37 +67,45 @@ class OnlineFeatures:
         vectors: VectorViews | None = None,
     ) -> None:
         self._keys = {Entity.USER: user, Entity.ITEM: item}
-        self._fields = {entity: view_fields(fields, entity, (user, item)) for entity in VIEWS}
+        self._fields = {entity: view_fields(fields, entity, (user, item)) for entity in _LOOKED_UP}
         self._key_fields = {entity: FieldSpec(name=key, of=entity) for entity, key in self._keys.items()}
         self._settings = settings
         self._vectors = vectors
-        # What is read of an entity: its view's features, and the vectors' one, with their types.
-        self._features: dict[Entity, dict[tuple[str, str], pa.DataType]] = {
-            entity: {(VIEWS[entity], field.name): TYPES[field.kind] for field in fields}
-            | ({(vectors.name(entity), VECTOR): _VECTOR_TYPE} if vectors is not None else {})
-            for entity, fields in self._fields.items()
-        }
+        # What is read of an entity by its key: its fields, and its vector.
+        self._features: dict[Entity, list[Feature]] = {entity: [] for entity in VIEWS}
+        # And what is read by what is known of it then.
+        self._counted: dict[Entity, list[CountedView]] = {entity: [] for entity in _LOOKED_UP}
+        self._types: dict[Feature, pa.DataType] = {}
         self._store: OnlineStore | None = None
-        if any(self._features.values()):
+        if vectors is not None or any(self._fields.values()):
             content = feature_store_settings(project_name(dataset), feast_folder, settings)
             self._store = online_store(with_secrets(content["online_store"]), content["project"])
             path = content["registry"]["path"]
             registry = read_registry(path, content["project"])
             if any(self._fields.values()):
-                self._check_service(registry, feature_service, path)
+                self._place_fields(registry, self._views(registry, feature_service, path))
             if vectors is not None:
                 self._check_vectors(registry, vectors, path)
+                for entity, features in self._features.items():
+                    features.append((vectors.name(entity), VECTOR))
+                    self._types[features[-1]] = _VECTOR_TYPE
             self._check_types(registry, path)
 
     @classmethod
     def of_dataset(cls, dataset: DatasetSpec, feast_folder: str | Path, settings: FeastSpec) -> Self:
-        """Look-ups of all fields of a data set, those for the LLM included."""
+        """Look-ups of all fields of a data set, those for the LLM included.
+
+        Raises:
+            InputError: If there is no Feast registry in the folder, or no run has published just these fields.
+        """
+        project = project_name(dataset.name)
+        registry = read_registry(feature_store_settings(project, feast_folder, settings)["registry"]["path"], project)
         return cls(
             dataset=dataset.name,
             user=dataset.user,
             item=dataset.item,
-            fields=dataset.all_fields,
-            feature_service=dataset.feature_service,
+            fields=(*dataset.all_fields, *dataset.aggregate_fields),
+            feature_service=versions(project, wanted_views(dataset), registry).service or "",
             feast_folder=feast_folder,
             settings=settings,
         )
@@ -112,13 +128,35 @@ class OnlineFeatures:
         return self._look_up((Entity.ITEM, keys))[0]
 
     def user_and_items(self, key: object, items: Sequence[object]) -> tuple[dict[str, Any], pa.Table]:
-        """What `user` and `items` give, in one exchange with the store.
+        """What `user` and `items` give, at once.
 
         Raises:
             OnlineStoreError: If the online store cannot be reached.
         """
         user, described = self._look_up((Entity.USER, [key]), (Entity.ITEM, items))
         return user.to_pylist()[0], described
+
+    @property
+    def pair_columns(self) -> tuple[str, ...]:
+        """The columns that `pairs` reads."""
+        return tuple(dict.fromkeys(name for view in self._counted[Entity.PAIR] for name in view.columns.values()))
+
+    def pairs(self, records: Columns) -> dict[str, pa.Array]:
+        """The fields that are of several together, such as a user and an item, or of the context: aggregates, all at once.
+
+        Args:
+            records: N rows of raw values by field, with what these fields are looked up by.
+
+        Returns:
+            By field N numbers, null where there is none.
+
+        Raises:
+            InputError: If a value cannot be read.
+            OnlineStoreError: If the online store cannot be reached.
+        """
+        views = self._counted[Entity.PAIR]
+        columns = {name: arrow_column(FieldSpec(name=name), records[name]) for name in self.pair_columns}
+        return {name: values for found in self._count([(view, columns) for view in views]) for name, values in found.items()}
 
     def vectors(
         self, users: Sequence[object] | pa.Array | pa.ChunkedArray, items: Sequence[object] | pa.Array | pa.ChunkedArray
@@ -136,55 +174,68 @@ class OnlineFeatures:
         for place, (entity, given) in enumerate(((Entity.USER, users), (Entity.ITEM, items))):
             encoded = key_column(self._key_fields[entity], given).dictionary_encode(null_encoding="encode")
             feature = (self._vectors.name(entity), VECTOR)
-            distinct_KV = dense(self._ask([(entity, encoded.dictionary, [feature])])[0][feature], self._vectors.size)
+            distinct_KV = dense(
+                self._ask([({self._keys[entity]: encoded.dictionary}, [feature])])[0][feature], self._vectors.size
+            )
             vectors_N2V[:, place] = distinct_KV[encoded.indices.to_numpy()]
         return vectors_N2V
 
     def _look_up(self, *asked: tuple[Entity, Sequence[object]]) -> list[pa.Table]:
         named = [(entity, key_column(self._key_fields[entity], keys)) for entity, keys in asked]
-        answers = self._ask([(entity, names, list(self._features[entity])) for entity, names in named])
+        answers = self._ask([({self._keys[entity]: names}, self._features[entity]) for entity, names in named])
         tables = []
         for (entity, names), answer in zip(named, answers, strict=True):
             columns = {self._key_fields[entity].name: names}
             # The vectors' column has the name of their view, for a field may be called as their feature.
-            columns |= {name if view == VIEWS[entity] else view: values for (view, name), values in answer.items()}
-            tables.append(pa.table(columns))
-        return tables
+            vectors = self._vectors.name(entity) if self._vectors is not None else None
+            columns |= {view if view == vectors else name: values for (view, name), values in answer.items()}
+            tables.append(columns)
+        counted = [
+            (view, columns) for (entity, _), columns in zip(asked, tables, strict=True) for view in self._counted[entity]
+        ]
+        for (_, columns), found in zip(counted, self._count(counted), strict=True):
+            columns |= found
+        return [pa.table(columns) for columns in tables]
+
+    def _count(self, asked: Sequence[tuple[CountedView, Mapping[str, pa.Array]]]) -> list[dict[str, pa.Array]]:
+        """The features of views for the rows of some columns, each distinct key looked up once."""
+        found = [(view, *view.distinct(columns)) for view, columns in asked]
+        answers = self._ask([(keys, [(view.name, name) for name in view.features]) for view, keys, _ in found])
+        return [
+            {name: values.take(place_N) for (_, name), values in answer.items()}
+            for answer, (_, _, place_N) in zip(answers, found, strict=True)
+        ]
 
     def _ask(
-        self, asked: Sequence[tuple[Entity, pa.Array, Sequence[tuple[str, str]]]]
-    ) -> list[dict[tuple[str, str], pa.Array]]:
-        """The values of entities' keys, by view and feature."""
+        self, asked: Sequence[tuple[Mapping[str, pa.Array | Sequence[str | None]], Sequence[Feature]]]
+    ) -> list[dict[Feature, pa.Array]]:
+        """The values of entities' keys, which are given by join key, in one exchange with the store."""
         # An unknown key and no key at all have the same answer.
-        keys = [
-            entity_keys(self._key_fields[entity].name, ["" if key is None else key for key in names.to_pylist()])
-            for entity, names, _ in asked
-        ]
-        parts: list[list[list[pa.Array]]] = [[[] for _ in features] for _, _, features in asked]
-        for start in range(0, max(1, *map(len, keys)), _KEYS_A_LOOK_UP):
+        keys = [entity_keys({name: _texts(column) for name, column in columns.items()}) for columns, _ in asked]
+        parts: list[list[list[pa.Array]]] = [[[] for _ in features] for _, features in asked]
+        for start in range(0, max([1, *map(len, keys)]), _KEYS_A_LOOK_UP):
             # What has no features is not asked for, and what is short is done before the rest.
             places = [
-                place for place, (_, _, features) in enumerate(asked) if features and (start == 0 or start < len(keys[place]))
+                place for place, (_, features) in enumerate(asked) if features and (start == 0 or start < len(keys[place]))
             ]
             if not places:
                 break
             assert self._store is not None
             with online_store_errors(self._settings):
-                found = self._store.read([(keys[place][start : start + _KEYS_A_LOOK_UP], asked[place][2]) for place in places])
+                found = self._store.read([(keys[place][start : start + _KEYS_A_LOOK_UP], asked[place][1]) for place in places])
             for place, stored in zip(places, found, strict=True):
-                entity, _, features = asked[place]
-                for (view, name), values, decoded in zip(features, stored, parts[place], strict=True):
-                    decoded.append(self._decoded(entity, view, name, values))
+                for feature, values, decoded in zip(asked[place][1], stored, parts[place], strict=True):
+                    decoded.append(self._decoded(feature, values))
         return [
             {
                 feature: part[0] if len(part) == 1 else pa.concat_arrays(part)
                 for feature, part in zip(features, of_entity, strict=True)
             }
-            for (_, _, features), of_entity in zip(asked, parts, strict=True)
+            for (_, features), of_entity in zip(asked, parts, strict=True)
         ]
 
-    def _decoded(self, entity: Entity, view: str, name: str, values: Sequence[bytes | None]) -> pa.Array:
-        kind = self._features[entity][view, name]
+    def _decoded(self, feature: Feature, values: Sequence[bytes | None]) -> pa.Array:
+        (view, name), kind = feature, self._types[feature]
         try:
             return decode(values, kind)
         except ValueFormatError as error:
@@ -193,24 +244,36 @@ class OnlineFeatures:
                 "a later spec has changed the field, so serve a bundle that was trained since"
             ) from None
 
-    def _check_service(self, registry: Registry, name: str, path: str) -> None:
-        """Serving reads what training read: the service has to know every field."""
-        offered = registry.services.get(name)
-        if offered is None:
+    def _views(self, registry: Registry, name: str, path: str) -> dict[str, str]:
+        """The view of each field: that from which training read it."""
+        if name not in registry.services:
             raise InputError(
                 f"{path}: no feature service '{name}' there; give the workspace of the run that published the bundle"
             )
-        missing = [
-            field.name
-            for entity, fields in self._fields.items()
-            for field in fields
-            if (VIEWS[entity], field.name) not in offered
-        ]
+        views = {feature: view for view, feature in registry.services[name]}
+        missing = [field.name for fields in self._fields.values() for field in fields if field.name not in views]
         if missing:
             raise InputError(
                 f"{path}: feature service '{name}' has no field {', '.join(missing)}; "
                 "a later spec dropped it, so serve a bundle that was trained since"
             )
+        return views
+
+    def _place_fields(self, registry: Registry, views: Mapping[str, str]) -> None:
+        """Notes by what each field is looked up: by its entity's key, or by other columns, which are the keys of its view."""
+        keys = set(self._keys.values())
+        for entity, fields in self._fields.items():
+            counted: dict[str, list[str]] = {}
+            for field in fields:
+                view = views[field.name]
+                self._types[view, field.name] = TYPES[field.kind]
+                if entity in self._keys and registry.entities[view] == (self._keys[entity],):
+                    self._features[entity].append((view, field.name))
+                else:
+                    counted.setdefault(view, []).append(field.name)
+            self._counted[entity] = [
+                CountedView.of(view, registry.entities[view], names, keys) for view, names in counted.items()
+            ]
 
     def _check_vectors(self, registry: Registry, vectors: VectorViews, path: str) -> None:
         for entity in VIEWS:
@@ -221,7 +284,7 @@ class OnlineFeatures:
                 )
 
     def _check_types(self, registry: Registry, path: str) -> None:
-        for (view, name), kind in (feature for features in self._features.values() for feature in features.items()):
+        for (view, name), kind in self._types.items():
             if view in registry.disabled:
                 raise InputError(
                     f"{path}: feature view '{view}' is disabled; enable it with `feast feature-views enable {view}`"
@@ -231,3 +294,8 @@ class OnlineFeatures:
                     f"{path}: feature '{name}' of view '{view}' is no {kind}; "
                     "a later spec has changed the field, so serve a bundle that was trained since"
                 )
+
+
+def _texts(column: pa.Array | Sequence[str | None]) -> list[str]:
+    """Keys as texts, the empty one for null, which no key is."""
+    return ["" if key is None else key for key in (column.to_pylist() if isinstance(column, pa.Array) else column)]

@@ -11,17 +11,28 @@ import fcntl
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from elec import s3, storage
-from elec.features.definitions import VIEWS, check_names, data_file, definitions, project_name, vector_definitions
+from elec.features.aggregates.rows import aggregate_rows
+from elec.features.definitions import (
+    apply,
+    check_names,
+    data_file,
+    definitions,
+    project_name,
+    vector_definitions,
+    wanted_views,
+)
 from elec.features.engine import duckdb_connection, quoted
-from elec.features.library import quiet
+from elec.features.feast_registry import read_registry
 from elec.features.materialize import ViewRows, materialize
 from elec.features.store_config import (
     feast_root,
@@ -31,8 +42,11 @@ from elec.features.store_config import (
     open_store,
 )
 from elec.features.vectors import VECTOR, VectorViews, write_vectors
+from elec.features.versions import Versions, View, versions
 from elec.spec import DatasetSpec, Entity
 from elec.spec.run import FeastSpec
+
+_SQL_TYPES = {pa.string(): "VARCHAR", pa.float64(): "DOUBLE", pa.list_(pa.string()): "VARCHAR[]"}
 
 
 def write_feature_store(dataset: DatasetSpec, folder: str | Path, settings: FeastSpec) -> str:
@@ -62,10 +76,14 @@ class Published:
     Attributes:
         store: The `feast.FeatureStore`, to join with.
         online: For each view, which rows went to the online store: `all`, `new` or `none`.
+        service: The version of the feature service that has the fields of the spec, no more and no less; None if it has none.
+        views: Where the fields of users and items, and what else the spec describes, are: names of Feast's views, by ours.
     """
 
     store: Any
     online: dict[str, str]
+    service: str | None = None
+    views: dict[str, str] = field(default_factory=dict)
 
 
 class FeatureRepository:
@@ -105,17 +123,19 @@ class FeatureRepository:
             InputError: If S3 refuses.
         """
         with self._lock(), tempfile.TemporaryDirectory(prefix="elec-feast-") as scratch:
-            rows = self.publish_rows(ingested, Path(scratch))
-            views = [
-                ViewRows(
-                    VIEWS[entity],
-                    (self.dataset.key_of(entity),),
-                    tuple(field.name for field in self.dataset.fields_of(entity)),
-                    file,
-                )
-                for entity, file in rows.items()
-            ]
-            yield self._put_online(lambda folder: definitions(self.dataset, folder), views, Path(scratch), as_of)
+            found = self.versions()
+            counted = aggregate_rows(self.dataset, ingested, Path(scratch), as_of)
+            rows = self.publish_rows(found, ingested, Path(scratch), counted)
+            made = self._put_online(lambda folder: definitions(self.dataset, found, folder), rows, Path(scratch), as_of)
+            yield replace(made, service=found.service, views=dict(found.chosen))
+
+    def versions(self) -> Versions:
+        """The views and services of the spec beside those that are there.
+
+        Raises:
+            InputError: If the registry cannot be read, or S3 refuses.
+        """
+        return versions(self.project, wanted_views(self.dataset), read_registry(self._registry, self.project))
 
     def publish_vectors(self, vectors: VectorViews, rows: dict[Entity, Path], as_of: datetime) -> dict[str, str]:
         """Puts the text vectors of users and items in place and online, in the views of their own projection.
@@ -164,15 +184,13 @@ class FeatureRepository:
             registry.write_bytes(storage.read_bytes(self._registry))
         store = self._store(str(registry))
         with online_store_errors(self.settings):
-            with quiet():
-                store.apply(objects(str(scratch) if on_s3 else self.data_folder))
+            apply(store, objects(str(scratch) if on_s3 else self.data_folder))
             online = materialize(store, views, storage.join(self.data_folder, "online.json"), as_of)
             final = registry
             if on_s3:
                 final = scratch / "final.db"
                 shutil.copyfile(registry, final)
-                with quiet():
-                    self._store(str(final)).apply(objects(self.data_folder))
+                apply(self._store(str(final)), objects(self.data_folder))
         storage.write_bytes(self._registry, final.read_bytes())
         write_feature_store(self.dataset, self.root, self.settings)
         return Published(store, online)
@@ -190,43 +208,53 @@ class FeatureRepository:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def publish_rows(self, ingested: Path, scratch: Path) -> dict[Entity, Path]:
-        """Puts the rows of users and items where the views read them, each file in one step.
+    def publish_rows(
+        self, found: Versions, ingested: Path, scratch: Path, counted: Mapping[str, Path] | None = None
+    ) -> list[ViewRows]:
+        """Puts the rows of users, items and aggregates where the views read them, each file in one step.
 
         Args:
-            ingested: The folder with `users.parquet` and `items.parquet`.
-            scratch: A folder for a copy of them.
+            found: The views.
+            ingested: The folder with a file of each wanted view: `users.parquet` and `items.parquet`.
+            scratch: A folder for a copy of what is written.
+            counted: The rows of the aggregates' views, by view.
 
         Returns:
-            The copy of the rows of each entity that has a view.
+            What there is to write online, from the copies.
         """
-        rows = {}
-        for entity in VIEWS:
-            if self.dataset.fields_of(entity):
-                rows[entity] = scratch / f"{VIEWS[entity]}.parquet"
-                self._write_rows(entity, ingested / rows[entity].name, rows[entity])
-                _publish_file(rows[entity], data_file(self.data_folder, entity))
-        return rows
+        written = []
+        for view in found.views.values():
+            if view.rows is not None:
+                file = scratch / f"{view.name}.parquet"
+                _write_rows(view, (counted or {}).get(view.rows, ingested / f"{view.rows}.parquet"), file)
+                _publish_file(file, data_file(self.data_folder, view.name))
+                written.append(ViewRows(view.name, view.keys, view.filled, file))
+        return written
 
-    def _write_rows(self, entity: Entity, source: Path, target: Path) -> None:
-        """Writes a view's rows, sorted.
 
-        Of rows with the same key and moment the last one stays: Feast would take any of them.
-        """
-        key = quoted(self.dataset.key_of(entity))
-        columns = ", ".join(quoted(field.name) for field in self.dataset.fields_of(entity))
-        with duckdb_connection() as connection:
-            connection.execute(
-                f"""
-                COPY (
-                    SELECT {key}, event_timestamp, {columns}
-                    FROM read_parquet($rows, file_row_number = true) WHERE {key} IS NOT NULL
-                    QUALIFY row_number() OVER (PARTITION BY {key}, event_timestamp ORDER BY file_row_number DESC) = 1
-                    ORDER BY {key}, event_timestamp
-                ) TO '{target}' (FORMAT parquet)
-                """,  # noqa: S608 - names are quoted, and the path is our own
-                {"rows": str(source)},
-            )
+def _write_rows(view: View, source: Path, target: Path) -> None:
+    """Writes a view's rows, sorted; what is not filled any more is null.
+
+    Of rows with the same key and moment the last one stays: Feast would take any of them.
+    """
+    keys = ", ".join(quoted(key) for key in view.keys)
+    known = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in view.keys)
+    columns = ", ".join(
+        quoted(name) if name in view.filled else f"CAST(NULL AS {_SQL_TYPES[kind]}) AS {quoted(name)}"
+        for name, kind in view.features.items()
+    )
+    with duckdb_connection() as connection:
+        connection.execute(
+            f"""
+            COPY (
+                SELECT {keys}, event_timestamp, {columns}
+                FROM read_parquet($rows, file_row_number = true) WHERE {known}
+                QUALIFY row_number() OVER (PARTITION BY {keys}, event_timestamp ORDER BY file_row_number DESC) = 1
+                ORDER BY {keys}, event_timestamp
+            ) TO '{target}' (FORMAT parquet)
+            """,  # noqa: S608 - names are quoted, and the path is our own
+            {"rows": str(source)},
+        )
 
 
 def _publish_file(file: Path, target: str) -> None:

@@ -1,27 +1,24 @@
 """The known values of a field: fit on the training rows, most frequent first, looked up in one vectorised step."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elec.errors import InputError
-from elec.features.engine import quoted
-from elec.features.ids import FIRST_VALUE, MISSING, OUT_OF_VOCABULARY, PADDING
+from elec.features.ids import FIRST_VALUE, MISSING, OUT_OF_VOCABULARY
+from elec.features.lists import TextIds
 from elec.features.lookup import Lookup, one_array
-from elec.spec import FieldSpec, Kind
 
 # Most values whose ids are kept at hand; some 10 MiB.
 _KEPT = 65_536
 _AT_FIRST: dict[str | None, int] = {None: MISSING, "": MISSING}
 
 
-class Vocabulary:
+class Vocabulary(TextIds):
     """Values and their ids. Threads may share a vocabulary.
 
     Args:
@@ -43,31 +40,6 @@ class Vocabulary:
         """How many ids there are, those of padding, missing and out of vocabulary included."""
         return len(self.values) + FIRST_VALUE
 
-    @classmethod
-    def fit(cls, connection: Any, field: FieldSpec, train: Path) -> "Vocabulary":
-        """Counts the values of a field, exactly.
-
-        Args:
-            connection: DuckDB.
-            field: A categorical or multi-valued field; a value counts once per row.
-            train: The Parquet file of the training rows.
-
-        Returns:
-            The values seen in at least `min_count` rows, by falling count, equal counts by value.
-        """
-        column = quoted(field.name)
-        value = f"unnest(list_distinct({column}))" if field.kind is Kind.MULTIVALUED else column
-        counted = connection.sql(
-            f"""
-            SELECT value FROM (SELECT {value} AS value FROM read_parquet($file))
-            WHERE value IS NOT NULL AND value <> ''
-            GROUP BY value HAVING count(*) >= $least
-            ORDER BY count(*) DESC, value
-            """,  # noqa: S608 - the one inserted name is quoted
-            params={"file": str(train), "least": field.min_count},
-        ).to_arrow_table()
-        return cls(one_array(counted["value"]))
-
     def ids(self, values: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The ids of N values, int64 [N]; null is missing."""
         position_N = self._lookup.positions(values)
@@ -84,23 +56,13 @@ class Vocabulary:
         found = self._found([text for text, own in zip(texts, ids, strict=True) if own is None])
         return [found[text] if own is None else own for text, own in zip(texts, ids, strict=True)]
 
-    def at_hand(self, values: Any) -> list[int] | None:
-        """The ids of N values of whatever type, if they all are texts that were asked for lately; else None."""
+    def at_hand(self, values: Any) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+        """The ids of N values of whatever type, int64 [N], if they all are texts that were asked for lately; else None."""
         try:
-            ids = list(map(self._kept.get, values))
+            return np.fromiter(map(self._kept.get, values), np.int64, len(values))
         except TypeError:
+            # Of a value that is not there, or that no dictionary can hold.
             return None
-        return None if None in ids else ids  # type: ignore[return-value]
-
-    def few_list_ids(self, lists: Sequence[Sequence[str | None] | None], width: int) -> list[tuple[int, ...]]:
-        """What `list_ids` gives, for lists that are not worth an Arrow array; a tuple a slot."""
-        ids = iter(self.few_ids([text for texts in lists for text in texts or ()]))
-        rows = []
-        for texts in lists:
-            of_row = dict.fromkeys(itertools.islice(ids, len(texts or ())))
-            of_row.pop(MISSING, None)
-            rows.append([*(of_row or (MISSING,)), *(PADDING,) * width][:width])
-        return list(zip(*rows, strict=True))
 
     def _found(self, texts: Sequence[Any]) -> dict[str | None, int]:
         """The ids of texts that are looked up, and kept."""
@@ -116,29 +78,6 @@ class Vocabulary:
             self._kept = dict(_AT_FIRST)
         self._kept.update(known)
         return found
-
-    def list_ids(self, lists: pa.Array, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The ids of N lists, int64 [N, width].
-
-        Empty values are left out, each id is taken once per row, in the order of the list, and at most `width` of them;
-        unused slots are padding, and a row without any value is missing in its first slot.
-        """
-        rows = np.repeat(np.arange(len(lists)), pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False))
-        values = lists.flatten()
-        ids = self.ids(pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values))
-        there = ids != MISSING
-        rows, ids = rows[there], ids[there]
-        # The first occurrence of each (row, id), back in the order of the lists.
-        _, first = np.unique(rows * self.size + ids, return_index=True)
-        first.sort()
-        rows, ids = rows[first], ids[first]
-        starts = np.searchsorted(rows, np.arange(len(lists)))
-        slot = np.arange(len(rows)) - starts[rows]
-        kept = slot < width
-        encoded = np.full((len(lists), width), PADDING, dtype=np.int64)
-        encoded[rows[kept], slot[kept]] = ids[kept]
-        encoded[encoded[:, 0] == PADDING, 0] = MISSING
-        return encoded
 
     def save(self, file: Path) -> None:
         """Writes the values and where their hashes lead as a file to be mapped into memory; see `elec.features.lookup`."""

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from elec.errors import InputError
 from elec.ingest.sql import Sql
+from elec.ingest.writing import ENCODED
 
 Mask = npt.NDArray[np.bool_]
 
@@ -67,6 +68,19 @@ def to_text(column: pa.Array, where: str) -> tuple[pa.Array, Mask]:
     empty = pc.equal(text, "")
     # A copy of a column of text is what costs here, so it is made only where it differs.
     return (pc.if_else(empty, pa.scalar(None, pa.string()), text) if pc.any(empty).as_py() else text), inexact
+
+
+def to_encoded(column: pa.Array, where: str) -> tuple[pa.Array, Mask]:
+    """As `to_text`, but a dictionary where a value can be looked at instead of each of its rows."""
+    column = _one_chunk(column)
+    if pa.types.is_integer(column.type):
+        found = column.dictionary_encode()
+        column = pa.DictionaryArray.from_arrays(found.indices, found.dictionary.cast(pa.string()))
+    if column.type == ENCODED:
+        values = column.dictionary
+        if values.null_count == 0 and not pc.any(pc.equal(values, "")).as_py():
+            return column, np.zeros(len(column), dtype=bool)
+    return to_text(column, where)
 
 
 def to_numbers(column: pa.Array, where: str) -> tuple[pa.Array, Mask]:
@@ -182,9 +196,14 @@ def to_labels(column: pa.Array, where: str) -> tuple[npt.NDArray[np.int8], Mask,
     return (values == 1.0).astype(np.int8), missing, ~missing & (values != 0.0) & (values != 1.0)
 
 
-def _decoded(column: Any) -> Any:
+def _one_chunk(column: Any) -> Any:
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return column
+
+
+def _decoded(column: Any) -> Any:
+    column = _one_chunk(column)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return column

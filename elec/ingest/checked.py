@@ -1,6 +1,7 @@
 """What the checks of a batch find: rows that are right, rows that are refused, rows that a rule leaves out."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,10 @@ from elec.ingest.cells import Mask
 from elec.ingest.quarantine import UNKNOWN, Checks, refused_rows
 from elec.ingest.splits import identities
 from elec.ingest.sql import Sql
-from elec.spec import Source, Timestamp
+from elec.spec import Entity, Source, Timestamp
+
+#: Later than any event.
+_UNSEEN = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Found:
         first: The earliest known time that is not in the future.
         last: The latest known time that is not in the future.
         future: The earliest time in the future.
+        firsts: Of users or items of which only the key is known, when each was first seen: key and `event_timestamp`.
     """
 
     rows: int
@@ -41,6 +46,7 @@ class Found:
     first: int | None
     last: int | None
     future: int | None
+    firsts: dict[Entity, pa.Table] = field(default_factory=dict)
 
 
 class Checker(Protocol):
@@ -99,7 +105,15 @@ class Moments:
         return int(self._future.min()) if len(self._future) else None
 
 
-def found(batch: RawBatch, moments: Moments, checks: Checks, dropped: Mask, rows: pa.Table, database: Sql) -> Found:
+def found(
+    batch: RawBatch,
+    moments: Moments,
+    checks: Checks,
+    dropped: Mask,
+    rows: pa.Table,
+    database: Sql,
+    bare: Mapping[Entity, str] | None = None,
+) -> Found:
     """Puts together what was found.
 
     Args:
@@ -109,6 +123,7 @@ def found(batch: RawBatch, moments: Moments, checks: Checks, dropped: Mask, rows
         dropped: Which are left out by rule.
         rows: The rows with their columns in raw types, right or wrong, [N].
         database: Hashes rows.
+        bare: The keys of the users or items of which only the key is known.
     """
     wrong = checks.refused
     out = dropped & ~wrong
@@ -128,4 +143,15 @@ def found(batch: RawBatch, moments: Moments, checks: Checks, dropped: Mask, rows
         first=moments.first,
         last=moments.last,
         future=moments.future,
+        firsts={entity: _firsts(rows, key) for entity, key in (bare or {}).items()},
     )
+
+
+def _firsts(rows: pa.Table, key: str) -> pa.Table:
+    """When each key was first seen."""
+    keys = rows[key].combine_chunks()
+    keys = keys if pa.types.is_dictionary(keys.type) else keys.dictionary_encode()
+    first = np.full(len(keys.dictionary), _UNSEEN, dtype=np.int64)
+    np.minimum.at(first, keys.indices.to_numpy(), rows["event_timestamp"].to_numpy())
+    seen = np.flatnonzero(first < _UNSEEN)
+    return pa.table({key: keys.dictionary.take(pa.array(seen)), "event_timestamp": pa.array(first[seen])})

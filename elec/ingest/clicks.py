@@ -15,7 +15,7 @@ from elec.ingest.checked import Found, Moments, found
 from elec.ingest.log import REQUEST
 from elec.ingest.quarantine import Account, Checks
 from elec.ingest.report import ClicksReport
-from elec.ingest.segments import Segment
+from elec.ingest.segment import Segment
 from elec.ingest.sql import Sql, name, texts
 from elec.ingest.window import Window
 from elec.spec import Clicks, Source, Timestamp

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elec.ingest.batches import Needed, RawBatch
-from elec.ingest.cells import Mask, to_lists, to_numbers, to_text, to_times
+from elec.ingest.cells import Mask, to_encoded, to_lists, to_numbers, to_text, to_times
 from elec.ingest.quarantine import Checks, Reason
 from elec.ingest.sql import Sql
 from elec.spec import OPERATORS, FieldSpec, Kind, Rule
@@ -57,7 +57,7 @@ def where(batch: RawBatch, column: str) -> str:
 
 def keys(batch: RawBatch, column: str, checks: Checks) -> pa.Array:
     """A key column; a row without one is refused."""
-    text, inexact = to_text(batch.table[column], where(batch, column))
+    text, inexact = to_encoded(batch.table[column], where(batch, column))
     checks.refuse(inexact, _inexact(column))
     missing = text.is_null().to_numpy(zero_copy_only=False)
     checks.refuse(missing, Reason(f"{column}: no value", f"check the column '{column}'"))
@@ -107,7 +107,7 @@ def field(batch: RawBatch, spec: FieldSpec, checks: Checks) -> pa.Array:
         values, bad = to_lists(column, spec.separator, place)
         checks.refuse(bad, _inexact(spec.name))
     else:
-        values, bad = to_text(column, place)
+        values, bad = to_encoded(column, place)
         checks.refuse(bad, _inexact(spec.name))
     return values
 

@@ -95,6 +95,13 @@ class LogRows:
             spec.split.model_dump(mode="json", exclude={"negatives"}) if spec.split.by != "time" else "time",
         ]
 
+    @property
+    def _bare(self) -> dict[Entity, str]:
+        """The keys of users and items of which only the key is known."""
+        spec = self.spec
+        bare = [one for one in (Entity.USER, Entity.ITEM) if spec.table_of(one) is None and not spec.fields_of(one)]
+        return {entity: spec.key_of(entity) for entity in bare}
+
     def check(self, database: Sql, now: int, batch: RawBatch) -> Found:
         """Checks the rows of a batch and labels them.
 
@@ -124,7 +131,7 @@ class LogRows:
             last = "label" if spec.label.clicks is None else REQUEST
             content = pa.table({key: rows[key] for key in (spec.user, spec.item, "event_timestamp", last)})
             rows[SPLIT] = pa.array(by_hash(content, spec.split, database))
-        return found(batch, moments, checks, dropped, pa.table(rows), database)
+        return found(batch, moments, checks, dropped, pa.table(rows), database, self._bare)
 
 
 def _labels(spec: DatasetSpec, batch: RawBatch, checks: Checks) -> npt.NDArray[np.int8]:

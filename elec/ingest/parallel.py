@@ -3,7 +3,7 @@
 Arrow, numpy and DuckDB let go of the interpreter's lock, so threads are enough.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, Queue
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 def in_order(
     function: Callable[[Item], Result], items: Generator[Item, None, None], workers: int = WORKERS
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Applies a function to items in threads, while one thread reads the next items and the caller uses the last results.
 
     Args:

@@ -15,6 +15,8 @@ from elec.ingest.sql import Sql
 from elec.spec import Source
 
 _BATCH_ROWS = 131_072
+#: Bytes of a row, on average, above which a column of text is not taken for a dictionary.
+_MOST_BYTES = 8
 
 
 def read_parquet(
@@ -35,6 +37,7 @@ def read_parquet(
     with readable(file.uri), open_raw(file) as stream:
         with _whole(file):
             parquet = pq.ParquetFile(stream)
+            parquet = pq.ParquetFile(stream, metadata=parquet.metadata, read_dictionary=_dictionaries(parquet))
         names = _names(file, source, parquet.schema_arrow.names)
         check_columns(file.uri, names, needed)
         _check_types(database, file, parquet.schema_arrow)
@@ -52,6 +55,20 @@ def read_parquet(
             yield _batch(database, file.uri, table, names, done)
             advance(file.size * (done + len(table)) // total - file.size * done // total)
             done += len(table)
+
+
+def _dictionaries(parquet: pq.ParquetFile) -> list[str]:
+    """The columns of text that are stored as dictionaries, whose values need not be made once a row."""
+    names = parquet.schema_arrow.names
+    text = {name for name in names if names.count(name) == 1 and parquet.schema_arrow.field(name).type == pa.string()}
+    for number in range(parquet.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        for position in range(group.num_columns):
+            column = group.column(position)
+            # A dictionary that has become too long is given up for plain text, at more bytes a row.
+            if not column.has_dictionary_page or column.total_uncompressed_size > _MOST_BYTES * column.num_values:
+                text.discard(column.path_in_schema)
+    return sorted(text)
 
 
 @contextmanager

@@ -10,19 +10,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elec.ingest import fields
+from elec.ingest.duplicates import Duplicates
 from elec.ingest.log import SPLIT
-from elec.ingest.report import SPLITS
-from elec.ingest.segments import Segment
+from elec.ingest.report import NEGATIVES, SPLITS
+from elec.ingest.segment import Segment
 from elec.ingest.splice import Groups, SplicedWriter
 from elec.ingest.splits import Boundaries
-from elec.ingest.visible import Duplicates, is_outside, is_whole
+from elec.ingest.visible import is_outside, is_whole
 from elec.ingest.window import Window
+from elec.ingest.writing import LEAST_ROWS, text_columns
 from elec.progress import Progress
 from elec.spec import DatasetSpec, Entity
 
 _BATCH_ROWS = 131_072
-#: Smaller row groups are put together instead.
-_LEAST_COPIED = 32_768
 Mask = npt.NDArray[np.bool_]
 
 
@@ -64,8 +64,8 @@ class Part:
         position = rows.column_names.index("event_timestamp")
         self.writer.write(rows.set_column(position, "event_timestamp", rows["event_timestamp"].cast(fields.TIME)))
 
-    def copy(self, groups: Groups, number: int, rows: int, clicks: int, first: int, last: int) -> None:
-        """Adds a row group of a segment as it is.
+    def copy(self, groups: Groups, number: int, rows: int, clicks: int, first: int, last: int, labels: pa.Table | None) -> None:
+        """Adds a row group of a segment as it is, but for its labels if there are others.
 
         Args:
             groups: Of the segment.
@@ -74,11 +74,12 @@ class Part:
             clicks: Among them.
             first: Its earliest time.
             last: Its latest time.
+            labels: Instead of the segment's.
         """
         self.first, self.last = min(self.first, first), max(self.last, last)
         self.rows += rows
         self.clicks += clicks
-        self.writer.copy(groups, number)
+        self.writer.copy(groups, number, labels)
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,15 @@ def write_parts(spec: DatasetSpec, segments: list[Segment], choice: Choice, targ
         The parts, and how many rows without a click were left out of train.
     """
     schema = part_schema(spec)
-    parts = {split: Part(target / f"{split}.parquet", schema) for split in SPLITS}
+    counted = [NEGATIVES] if spec.aggregates and choice.negatives < 1 else []
+    parts = {name: Part(target / f"{name}.parquet", schema) for name in (*SPLITS, *counted)}
     columns = [*schema.names, *([SPLIT] if choice.limits is None else [])]
     left_out = 0
     seen = [segment for segment in segments if not is_outside(segment, choice.window)]
     with Progress("split", unit="rows", total=sum(segment.meta.kept for segment in seen)) as progress:
         for segment in seen:
             done = 0
-            with segment.rows.open("rb") as stream, pq.ParquetFile(segment.rows) as file:
+            with segment.rows.open("rb") as stream, pq.ParquetFile(segment.rows, read_dictionary=text_columns(schema)) as file:
                 groups = Groups(stream)
                 for number in range(file.num_row_groups):
                     size = file.metadata.row_group(number).num_rows
@@ -140,9 +142,10 @@ def write_parts(spec: DatasetSpec, segments: list[Segment], choice: Choice, targ
 def _copied(
     parts: dict[str, Part], file: pq.ParquetFile, groups: Groups, number: int, segment: Segment, choice: Choice
 ) -> bool:
-    """Copies a row group if all of its rows go to one part with the labels that they have; says whether it did."""
+    """Copies a row group if all of its rows go to one part; says whether it did."""
     group = file.metadata.row_group(number)
-    if choice.limits is None or choice.labels is not None or group.num_rows < _LEAST_COPIED:
+    # Smaller ones are put together instead.
+    if choice.limits is None or group.num_rows < LEAST_ROWS:
         return False
     columns = file.schema_arrow.names
     ids, times = (group.column(columns.index(name)).statistics for name in ("row_id", "event_timestamp"))
@@ -152,7 +155,11 @@ def _copied(
     dropped = choice.duplicates.dropped(np.arange(ids.min, ids.max + 1))
     if dropped is not None and dropped.any():
         return False
-    parts[SPLITS[first]].copy(groups, number, group.num_rows, segment.meta.clicks[number], times.min, times.max)
+    clicks, labels = segment.meta.clicks[number], None
+    if choice.labels is not None:
+        found = choice.labels[file.read_row_group(number, columns=["row_id"])["row_id"].to_numpy()]
+        clicks, labels = int(found.sum(dtype=np.int64)), pa.table({"label": pa.array(np.asarray(found))})
+    parts[SPLITS[first]].copy(groups, number, group.num_rows, clicks, times.min, times.max, labels)
     return True
 
 
@@ -171,7 +178,7 @@ def _write(
         rows = rows.drop_columns(SPLIT)
     stays = np.ones(len(rows), dtype=bool)
     if not is_whole(segment, choice.window):
-        stays &= (times > choice.window.since) & (times <= choice.window.last)
+        stays &= choice.window.visible(times)
     dropped = choice.duplicates.dropped(ids)
     if dropped is not None:
         stays &= ~dropped
@@ -179,6 +186,8 @@ def _write(
     if hashes is not None:
         spare = stays & (position == 0) & (rows["label"].to_numpy() == 0) & ~sampled(hashes, choice.negatives)
         left_out = int(spare.sum())
+        if left_out and NEGATIVES in parts:
+            parts[NEGATIVES].write(rows.filter(pa.array(spare)))
         stays &= ~spare
     for number, split in enumerate(SPLITS):
         mine = stays & (position == number)

@@ -11,6 +11,9 @@ from elec.errors import InputError
 #: The parts of a data set, in time's order when the split is by time.
 SPLITS = ("train", "valid", "test")
 
+#: The rows without a click that train leaves out, for aggregates count them too; there only with both.
+NEGATIVES = "negatives"
+
 #: The time of a side table's row that has none of its own: before every event. Not 1970-01-01, which readers take for unset.
 ALWAYS = datetime(1970, 1, 2, tzinfo=UTC)
 

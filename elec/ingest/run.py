@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - names and paths are quoted by elec.ingest.sql, everything else is a number of ours
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,19 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elec import storage
+from elec.engine import Engine, LocalEngine
 from elec.errors import InputError
 from elec.ingest import fields
+from elec.ingest.checked import Checker
 from elec.ingest.clicks import ClickRows, attribute
+from elec.ingest.duplicates import Duplicates
 from elec.ingest.log import LogRows
 from elec.ingest.parts import Choice, write_parts
 from elec.ingest.quarantine import Account, Quarantine
 from elec.ingest.report import SPLITS, ClicksReport, IngestReport, TableReport
-from elec.ingest.segments import Segment, Segments, forget
-from elec.ingest.sources import find_files, room_on_disk
+from elec.ingest.segment import Segment
+from elec.ingest.segments import Segments, forget
+from elec.ingest.sources import SourceFile, find_files, room_on_disk
 from elec.ingest.splits import boundaries, check_splits
+from elec.ingest.spread import make_segments
 from elec.ingest.sql import Sql, name, text
-from elec.ingest.tables import derived_table, side_table
-from elec.ingest.visible import Duplicates, count, offer
+from elec.ingest.tables import derived_table, first_seen, side_table
+from elec.ingest.times import Times
+from elec.ingest.visible import count, offer
 from elec.ingest.window import ALL, Window
 from elec.spec import DatasetSpec, Entity
 
@@ -39,6 +46,7 @@ def ingest(
     now: datetime | None = None,
     kept: str | None = None,
     quarantine: str | None = None,
+    engine: Engine | None = None,
 ) -> IngestReport:
     """Ingests a data set: reads, checks, labels, splits and writes it, in two passes and bounded memory.
 
@@ -50,6 +58,7 @@ def ingest(
         kept: Where what was read of each file is kept, a folder or an `s3://` URI: a later run reads only files that are new
             or have changed. None for nowhere.
         quarantine: Where a copy of the refused rows goes, a file or an `s3://` URI; it is there even where they end the run.
+        engine: Whose workers read and check the files; this process when left out.
 
     Returns:
         The account of every row; it is in the folder too.
@@ -63,13 +72,16 @@ def ingest(
     window = window_of(spec, as_of, now if now is not None else datetime.now(UTC))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; remove it, or give another folder")
-    with room_on_disk(folder), storage.whole_folder(folder) as target:
+    engine = engine or LocalEngine()
+    with room_on_disk(folder), engine.exchange() as exchange, storage.whole_folder(folder) as target:
         work = target / "work"
         work.mkdir()
         database = Sql(work)
         refused = Quarantine(target / "quarantine.parquet")
         try:
-            report = _Ingest(database, spec, target, work, window, kept, refused).run()
+            # What workers make is always kept somewhere, for that is how it gets here.
+            place = exchange.at("segments") if kept is None and engine.pieces > 1 else kept
+            report = _Ingest(database, spec, target, work, window, place, refused, engine).run()
         finally:
             database.close()
             refused.close()
@@ -108,7 +120,9 @@ class _Ingest:
         window: Window,
         kept: str | None,
         quarantine: Quarantine,
+        engine: Engine,
     ) -> None:
+        self._engine = engine
         self._database = database
         self._spec = spec
         self._target = target
@@ -118,26 +132,27 @@ class _Ingest:
         self._quarantine = quarantine
 
     def run(self) -> IngestReport:
-        spec, window, database = self._spec, self._window, self._database
+        spec, window = self._spec, self._window
         files = find_files(spec.source)
         # Side tables first: they are small, so what is wrong with them shows before the log is read.
         tables = self._side_tables()
-        segments = Segments(database, LogRows(spec), self._work, self._kept).of(files, window.now, "ingest")
+        segments = self._segments(LogRows(spec), files, "ingest")
         account = count(segments, window, self._quarantine)
         labels, clicks = self._labels(segments)
         account.judge(spec.source.path, spec.max_bad_share)
         _check_some(spec, account)
         duplicates = self._offer_rows(segments)
-        limits = boundaries(database, spec.split, spec.source.path) if spec.split.by == "time" else None
+        by_time = spec.split.by == "time"
+        limits = boundaries(Times(segments, window, duplicates), spec.split, spec.source.path) if by_time else None
         choice = Choice(window, duplicates, limits, labels, spec.split.negatives)
-        parts, negatives = write_parts(spec, segments, choice, self._target)
+        with ThreadPoolExecutor(1) as beside:
+            derived = beside.submit(self._derived_tables, segments)
+            parts, negatives = write_parts(spec, segments, choice, self._target)
+            keys = derived.result()
         rows = {split: parts[split].rows for split in SPLITS}
         clicked = {split: parts[split].clicks for split in SPLITS}
         _check_classes(spec, rows, clicked)
         check_splits(spec.source.path, spec.split, rows, clicked)
-        for entity in (Entity.USER, Entity.ITEM):
-            if spec.table_of(entity) is None:
-                derived_table(database, spec, entity, self._target / f"{entity}s.parquet")
         dropped = len(duplicates.ids())
         return IngestReport(
             rows_read=account.read,
@@ -155,8 +170,8 @@ class _Ingest:
             label_rate={split: clicked[split] / rows[split] for split in SPLITS},
             first_event={split: _moment(parts[split].first) for split in SPLITS},
             last_event={split: _moment(parts[split].last) for split in SPLITS},
-            users=self._distinct(Entity.USER),
-            items=self._distinct(Entity.ITEM),
+            users=keys[Entity.USER],
+            items=keys[Entity.ITEM],
             files=tuple(file.uri for file in files),
             tables=tables,
             clicks=clicks,
@@ -173,13 +188,17 @@ class _Ingest:
                 )
         return tables
 
+    def _segments(self, checker: Checker, files: list[SourceFile], what: str) -> list[Segment]:
+        if self._kept is not None:
+            make_segments(self._engine, checker, files, self._window.now, self._kept, what)
+        return Segments(self._database, checker, self._work, self._kept).of(files, self._window.now, what)
+
     def _labels(self, segments: list[Segment]) -> tuple[np.ndarray | None, ClicksReport | None]:
         """The labels that a log of clicks gives, and its account."""
         clicks, window = self._spec.label.clicks, self._window
         if clicks is None:
             return None, None
-        store = Segments(self._database, ClickRows(clicks), self._work, self._kept)
-        made = store.of(find_files(clicks), window.now, "ingest clicks")
+        made = self._segments(ClickRows(clicks), find_files(clicks), "ingest clicks")
         seen = Window(as_of=window.as_of, now=window.now, since=window.since)
         account = count(made, seen, self._quarantine)
         account.judge(clicks.path, self._spec.max_bad_share)
@@ -200,16 +219,21 @@ class _Ingest:
         offer(self._database, "rows", segments, self._window, but="dropped" if len(ids) else "")
         return duplicates
 
-    def _distinct(self, entity: Entity) -> int:
-        """How many users or items the rows have."""
-        column = self._spec.key_of(entity)
-        if self._spec.table_of(entity) is None:
-            # Their table is made from the rows, and sorted.
-            table = pq.read_table(self._target / f"{entity}s.parquet", columns=[column])
-            keys = table[column].combine_chunks()
-            return len(keys.unique())
-        (found,) = self._database.one(f"SELECT count(*) FROM (SELECT DISTINCT {name(column)} FROM rows)")
-        return int(found)
+    def _derived_tables(self, segments: list[Segment]) -> dict[Entity, int]:
+        """Makes the tables of users and items that the log makes; gives how many of both the rows have."""
+        spec, database = self._spec, self._database
+        keys = {}
+        for entity in (Entity.USER, Entity.ITEM):
+            path, key = self._target / f"{entity}s.parquet", spec.key_of(entity)
+            if spec.table_of(entity) is not None:
+                (keys[entity],) = database.one(f"SELECT count(*) FROM (SELECT DISTINCT {name(key)} FROM rows)")
+            elif spec.fields_of(entity):
+                derived_table(database, spec, entity, path)
+                # It is sorted by the key.
+                keys[entity] = len(pq.read_table(path, columns=[key])[key].combine_chunks().unique())
+            else:
+                keys[entity] = first_seen(database, spec, entity, segments, self._window, path)
+        return keys
 
 
 def _check_some(spec: DatasetSpec, account: Account) -> None:

@@ -56,7 +56,8 @@ def find_files(source: Source) -> list[SourceFile]:
         InputError: If there is no such file, the glob matches nothing, the folder holds nothing that can be read, S3 refuses,
             every file is empty, or the format cannot be told.
     """
-    uris = _list_s3(source) if storage.is_s3(source.path) else _list_local(source)
+    with readable(source.path):
+        uris = _list_s3(source) if storage.is_s3(source.path) else _list_local(source)
     root = _root(source.path)
     files = [SourceFile(uri, _format_of(uri, source), _size_of(uri), partition_of(uri, root)) for uri in uris]
     # Writers of many parts leave empty ones; a source of nothing but empty files is a mistake.
@@ -127,6 +128,8 @@ def readable(uri: str) -> Iterator[None]:
     except PermissionError:
         raise InputError(f"{uri}: may not be read (permission denied); change its permissions or give another `path`") from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"{uri[:80]}...: the name is too long for a file; check `path`") from None
         if storage.is_s3(uri):
             raise InputError(
                 f"{uri}: S3 refused or cannot be reached ({first_line(error)}); "

@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elec.ingest.footer import Struct, integer, read_struct, structs, write_struct
-from elec.ingest.writing import options
+from elec.ingest.writing import RowGroups, options
 
 _MAGIC = b"PAR1"
-_GROUP_ROWS = 131_072
 _COPY_BYTES = 1 << 22
 
 # Field numbers of parquet-format's FileMetaData, RowGroup, ColumnChunk and ColumnMetaData.
@@ -59,59 +58,61 @@ class SplicedWriter:
         self._stream.write(_MAGIC)
         self._groups: list[Struct] = []
         self._footer = self._encoded(schema.empty_table()).footer
-        self._waiting: list[pa.Table] = []
-        self._rows_waiting = 0
+        self._rows = RowGroups(schema)
 
     def write(self, table: pa.Table) -> None:
         """Adds rows, which are encoded."""
-        self._waiting.append(table.select(self.schema.names).cast(self.schema))
-        self._rows_waiting += len(table)
         self.rows += len(table)
-        while self._rows_waiting >= _GROUP_ROWS:
-            self._flush(_GROUP_ROWS)
+        for group in self._rows.add(table):
+            self._append(self._encoded(group), 0)
 
-    def copy(self, source: Groups, number: int) -> None:
-        """Adds a row group of another file."""
-        if self._rows_waiting:
-            self._flush(self._rows_waiting)
+    def copy(self, source: Groups, number: int, fresh: pa.Table | None = None) -> None:
+        """Adds a row group of another file.
+
+        Args:
+            source: The other file.
+            number: Of the row group.
+            fresh: Columns with the same rows that take the place of the other file's.
+        """
+        self._flush()
         self.rows += source[number][_GROUP_ROW_COUNT][1]
-        self._append(source, number)
+        self._append(source, number, None if fresh is None else self._encoded(fresh))
 
     def close(self) -> None:
         """Writes what is left and completes the file."""
-        if self._rows_waiting:
-            self._flush(self._rows_waiting)
+        self._flush()
         self._footer[_ROWS] = integer(self.rows)
         self._footer[_GROUPS] = structs(self._groups)
         content = write_struct(self._footer)
         self._stream.write(content + struct.pack("<I", len(content)) + _MAGIC)
         self._stream.close()
 
-    def _flush(self, rows: int) -> None:
-        waiting = pa.concat_tables(self._waiting)
-        self._append(self._encoded(waiting.slice(0, rows).combine_chunks()), 0)
-        self._waiting = [waiting.slice(rows)]
-        self._rows_waiting -= rows
+    def _flush(self) -> None:
+        if not self._rows.empty:
+            self._append(self._encoded(self._rows.rest()), 0)
 
     def _encoded(self, table: pa.Table) -> Groups:
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, row_group_size=max(len(table), 1), **options(self.schema))
+        pq.write_table(table, sink, row_group_size=max(len(table), 1), **options(table.schema))
         return Groups(pa.BufferReader(sink.getvalue()))
 
-    def _append(self, source: Groups, number: int) -> None:
+    def _append(self, source: Groups, number: int, fresh: Groups | None = None) -> None:
         """Copies the wanted columns of a row group, and gives them their new offsets."""
         group = source[number]
         names = {name.encode() for name in self.schema.names}
+        renewed = {} if fresh is None else {_name(chunk): chunk for chunk in fresh[0][_COLUMNS][1][1]}
         begin = self._stream.tell()
         chunks: list[Struct] = []
         uncompressed = 0
-        for chunk in group[_COLUMNS][1][1]:
-            meta: Struct = dict(chunk[_CHUNK_META][1])
-            if meta[_PATH][1][1][0] not in names:
+        for held in group[_COLUMNS][1][1]:
+            if _name(held) not in names:
                 continue
+            chunk = renewed.get(_name(held), held)
+            stream = source.stream if fresh is None or chunk is held else fresh.stream
+            meta: Struct = dict(chunk[_CHUNK_META][1])
             first = min(meta[page][1] for page in (_DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE) if meta.get(page, (0, 0))[1] > 0)
             move = self._stream.tell() - first
-            self._copy(source.stream, first, meta[_CHUNK_COMPRESSED][1])
+            self._copy(stream, first, meta[_CHUNK_COMPRESSED][1])
             for page in (_DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE):
                 if meta.get(page, (0, 0))[1] > 0:
                     meta[page] = integer(meta[page][1] + move)
@@ -122,7 +123,7 @@ class SplicedWriter:
             chunks.append(moved)
             uncompressed += meta[_UNCOMPRESSED][1]
         order = {name: position for position, name in enumerate(self.schema.names)}
-        chunks.sort(key=lambda chunk: order[chunk[_CHUNK_META][1][_PATH][1][1][0].decode()])
+        chunks.sort(key=lambda chunk: order[_name(chunk).decode()])
         made: Struct = {
             _COLUMNS: structs(chunks),
             _BYTES: integer(uncompressed),
@@ -143,3 +144,9 @@ class SplicedWriter:
                 raise OSError("a row group ends before its last byte")
             self._stream.write(block)
             size -= len(block)
+
+
+def _name(chunk: Struct) -> bytes:
+    """The column that a chunk is of."""
+    found: bytes = chunk[_CHUNK_META][1][_PATH][1][1][0]
+    return found

@@ -12,14 +12,10 @@ import pyarrow.compute as pc
 from elec.errors import InputError
 from elec.ingest.report import SPLITS
 from elec.ingest.sql import Sql
+from elec.ingest.times import Times
 from elec.spec import Split
 
 Int8 = npt.NDArray[np.int8]
-
-_Int64 = npt.NDArray[np.int64]
-
-#: Bins of one look at the event times; 5 looks tell microseconds of two centuries apart, the last ones at few rows.
-_BINS = 4_096
 
 #: What a split column may say, besides `train`, `valid` and `test` themselves.
 SYNONYMS = {
@@ -89,18 +85,17 @@ def identities(rows: pa.Table, database: Sql) -> npt.NDArray[np.uint64]:
     return hashes
 
 
-def boundaries(database: Sql, split: Split, path: str) -> Boundaries:
+def boundaries(times: Times, split: Split, path: str) -> Boundaries:
     """Where valid and test begin, so that their shares are as close to the asked ones as equal times allow.
 
     Args:
-        database: Has the kept rows as `rows`.
+        times: Of the kept rows.
         split: The shares.
         path: The log, for messages.
 
     Raises:
         InputError: If there are fewer than three distinct times.
     """
-    times = _Times(database)
     second = times.after(times.first)
     third = times.after(second) if second is not None else None
     if second is None or third is None:
@@ -109,71 +104,25 @@ def boundaries(database: Sql, split: Split, path: str) -> Boundaries:
             f"{path}: its rows have {distinct} distinct event time{'s' if distinct > 1 else ''}, too few to split by time; "
             "set `split: {by: random}`, or check `timestamp`"
         )
-    test, before = times.boundary(times.total, round(times.total * split.test), least=third)
-    valid, _ = times.boundary(before, round(times.total * split.valid), least=second)
+    test, before = _boundary(times, times.total, round(times.total * split.test), least=third)
+    valid, _ = _boundary(times, before, round(times.total * split.valid), least=second)
     return Boundaries(valid=valid, test=test)
 
 
-class _Times:
-    """The event times, counted in bins; only the bin that matters is looked at closer: no sort, and bounded memory.
+def _boundary(times: Times, total: int, wanted: int, *, least: int) -> tuple[int, int]:
+    """The time from which on there are about `wanted` of the earliest `total` rows, at the least `least`.
 
-    Args:
-        database: Has the kept rows as `rows`.
+    Returns:
+        The time, and how many rows are earlier.
     """
-
-    def __init__(self, database: Sql) -> None:
-        self._database = database
-        low, high = database.one("SELECT min(event_timestamp), max(event_timestamp) FROM rows")
-        self._bins = self._count(low, high)
-        self.first = int(self._bins[1][0])
-        self.total = int(self._bins[0].sum())
-
-    def after(self, time: int) -> int | None:
-        """The next distinct time."""
-        _, low, high = self._bins
-        position = int(np.searchsorted(low, time, side="right")) - 1
-        if high[position] > time:
-            condition = f"event_timestamp > {time} AND event_timestamp <= {high[position]}"
-            return int(self._database.one(f"SELECT min(event_timestamp) FROM rows WHERE {condition}")[0])
-        return int(low[position + 1]) if position + 1 < len(low) else None
-
-    def boundary(self, total: int, wanted: int, *, least: int) -> tuple[int, int]:
-        """The time from which on there are about `wanted` of the earliest `total` rows, at the least `least`.
-
-        Returns:
-            The time, and how many rows are earlier.
-        """
-        wanted = min(max(wanted, 1), total - 1)
-        at, earlier, upto = self._at(total - wanted)
-        if total > upto and abs(total - earlier - wanted) > abs(total - upto - wanted):
-            following = self.after(at)
-            assert following is not None, "there are rows after it"
-            at, earlier = following, upto
-        if at >= least:
-            return at, earlier
-        return least, int(self._database.one(f"SELECT count(*) FROM rows WHERE event_timestamp < {least}")[0])
-
-    def _at(self, rank: int) -> tuple[int, int, int]:
-        """The time of the row of a rank, how many rows are earlier, and how many are no later."""
-        rows, lows, highs = self._bins
-        earlier = 0
-        while True:
-            upto = earlier + np.cumsum(rows)
-            position = int(np.searchsorted(upto, rank, side="right"))
-            earlier = int(upto[position - 1]) if position else earlier
-            low, high = int(lows[position]), int(highs[position])
-            if low == high:
-                return low, earlier, int(upto[position])
-            rows, lows, highs = self._count(low, high)
-
-    def _count(self, low: int, high: int) -> tuple[_Int64, _Int64, _Int64]:
-        """Rows, earliest and latest time of each bin that has rows."""
-        width = (high - low) // _BINS + 1
-        bins = self._database.query(
-            f"""SELECT count(*) AS rows, min(event_timestamp) AS low, max(event_timestamp) AS high FROM rows
-                WHERE event_timestamp BETWEEN {low} AND {high} GROUP BY (event_timestamp - {low}) // {width} ORDER BY low"""
-        )
-        return bins["rows"].to_numpy(), bins["low"].to_numpy(), bins["high"].to_numpy()
+    wanted = min(max(wanted, 1), total - 1)
+    at = times.at(total - wanted)
+    earlier, upto = times.before(at), times.before(at + 1)
+    if total > upto and abs(total - earlier - wanted) > abs(total - upto - wanted):
+        following = times.after(at)
+        assert following is not None, "there are rows after it"
+        at, earlier = following, upto
+    return (at, earlier) if at >= least else (least, times.before(least))
 
 
 def check_splits(path: str, split: Split, rows: dict[str, int], clicks: dict[str, int]) -> None:

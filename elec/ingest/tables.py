@@ -12,8 +12,10 @@ from elec.ingest.batches import Needed
 from elec.ingest.quarantine import Account, Checks, Quarantine, refused_rows
 from elec.ingest.reading import read
 from elec.ingest.report import ALWAYS, TableReport
+from elec.ingest.segment import Segment
 from elec.ingest.sources import find_files
-from elec.ingest.sql import Sql, name, text
+from elec.ingest.sql import Sql, name, text, texts
+from elec.ingest.visible import is_outside, is_whole
 from elec.ingest.window import Window
 from elec.ingest.writing import RowWriter
 from elec.spec import DatasetSpec, Entity, SideTable
@@ -103,12 +105,41 @@ def side_table(
     )
 
 
+def first_seen(database: Sql, spec: DatasetSpec, entity: Entity, segments: list[Segment], window: Window, path: Path) -> int:
+    """Makes the table of users or items of which only the key is known: one row per key.
+
+    Args:
+        database: For the sort.
+        spec: What the data set is.
+        entity: Users or items.
+        segments: Of the log.
+        window: What is visible.
+        path: Where the table goes.
+
+    Returns:
+        Rows written.
+    """
+    key = name(spec.key_of(entity))
+    seen = [segment for segment in segments if segment.meta.kept and not is_outside(segment, window)]
+    # Duplicates are no earlier than the row that they repeat, so it does not matter whether they are dropped.
+    whole = [segment.firsts(entity) for segment in seen if is_whole(segment, window)]
+    cut = [segment.rows for segment in seen if not is_whole(segment, window)]
+    found = [(whole, "true"), (cut, window.condition("event_timestamp"))]
+    sources = " UNION ALL ".join(
+        f"SELECT {key}, event_timestamp FROM read_parquet({texts(map(str, paths))}) WHERE {condition}"
+        for paths, condition in found
+        if paths
+    )
+    sql = f"SELECT {key}, min(event_timestamp) AS event_timestamp FROM ({sources}) GROUP BY {key} ORDER BY {key}"
+    return _write_sorted(database, sql, table_schema(spec, entity), path)
+
+
 def derived_table(database: Sql, spec: DatasetSpec, entity: Entity, path: Path) -> int:
     """Makes the table of users or items from the log: one row per key, and one more whenever a value changes.
 
     Args:
         database: Has the kept rows as `rows`.
-        spec: What the data set is.
+        spec: What the data set is; users and items have fields.
         entity: Users or items.
         path: Where the table goes.
 
@@ -117,9 +148,6 @@ def derived_table(database: Sql, spec: DatasetSpec, entity: Entity, path: Path) 
     """
     key = name(spec.key_of(entity))
     columns = [name(field.name) for field in spec.fields_of(entity)]
-    if not columns:
-        sql = f"SELECT {key}, min(event_timestamp) AS event_timestamp FROM rows GROUP BY {key} ORDER BY {key}"
-        return _write_sorted(database, sql, table_schema(spec, entity), path)
     chosen = "".join(f", {column}" for column in columns)
     over = f"OVER (PARTITION BY {key} ORDER BY event_timestamp)"
     changed = " OR ".join(

@@ -34,6 +34,11 @@ class Window:
         """Whether all events between two times are kept."""
         return self.since < first and last <= self.last
 
+    def visible(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of the times are kept."""
+        seen: npt.NDArray[np.bool_] = (times > self.since) & (times <= self.last)
+        return seen
+
     def outside(self, times: npt.NDArray[np.int64]) -> "Outside":
         """How many of the times are not kept, and why."""
         late, old = times > self.as_of, times <= self.since

@@ -1,6 +1,6 @@
 """The workspace: the one place that outlives a run. Runs, published bundles, the champion, vectors and Feast's state.
 
-<workspace>/<run id>/              a run's folder: summary.json, index.html, steps/, artifacts
+<workspace>/<run id>/              a run's folder: summary.json, index.html, data.html, steps/, artifacts
 <workspace>/registry/bundles/      published bundles, immutable
 <workspace>/registry/references/   what a bundle was trained on, for the drift check
 <workspace>/registry/champion.json which bundle is in service, and which was before
@@ -67,6 +67,10 @@ class Workspace:
     def train_job(self, run_id: str) -> str:
         """Where the workers of a training on several nodes find their inputs and leave the model."""
         return storage.join(self.uri, "trainjobs", run_id)
+
+    def data_job(self, run_id: str, step: str) -> str:
+        """Where the workers of a step's work on data find its inputs, exchange files and leave its output."""
+        return storage.join(self.uri, "datajobs", run_id, step)
 
     @property
     def vectors(self) -> str:

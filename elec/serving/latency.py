@@ -130,7 +130,8 @@ def request_call(network: Network, slots_NS: np.ndarray, vectors_N2V: np.ndarray
     """
     if not network.split:
         return lambda: network.run(slots_NS, vectors_N2V)
-    of_user, of_item = (None, None) if vectors_N2V is None else (vectors_N2V[:1, 0], vectors_N2V[:, 1])
+    requests = slice(None if network.pairs else 1)
+    of_user, of_item = (None, None) if vectors_N2V is None else (vectors_N2V[requests, 0], vectors_N2V[:, 1])
     states_NK = network.item_states(slots_NS[:, network.item_columns], of_item)
-    request_1R = np.ascontiguousarray(slots_NS[:1, network.request_columns])
-    return lambda: network.join(request_1R, states_NK, of_user)
+    requests_MR = np.ascontiguousarray(slots_NS[requests, network.request_columns])
+    return lambda: network.join(requests_MR, states_NK, of_user)

@@ -13,18 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from elec.errors import InputError
 from elec.features.vectors import VectorViews
 from elec.serving.golden import TOLERANCE
-from elec.spec.dataset import FieldSpec
+from elec.spec.dataset import CrossedField, FieldSpec
 from elec.spec.run import FeastSpec
 
 #: The file's name in every bundle.
 MANIFEST = "manifest.json"
 
 #: Of the layout of a bundle; a reader that does not know it refuses the bundle.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 #: What this code reads. Bundles of version 1 are those from before there was a choice of students: all of them are vanilla.
-#: Those of version 2 are from before networks were split and quantised.
-_READABLE = (1, 2, 3)
+#: Those of version 2 are from before networks were split and quantised, those of version 3 from before fields were crossed.
+_READABLE = (1, 2, 3, 4)
 
 #: What the network that serves reads: the fields; also the item's semantic ids; also the text vectors of user and item.
 Student = Literal["vanilla", "semantic_ids", "vectors"]
@@ -48,6 +48,8 @@ class BundleMetadata(BaseModel):
         metrics: Of the network in the bundle, on the test rows.
         window: Of the training data.
         llm: The language model that taught it.
+        feature_service: The version of the Feast feature service that training read, and that serving reads too.
+        feature_views: The Feast views that are read to rank: of the fields, and of the vectors.
         code_version: Of the code that built it.
         created_at: When it was built.
     """
@@ -59,6 +61,8 @@ class BundleMetadata(BaseModel):
     metrics: dict[str, JsonValue] = {}
     window: JsonValue = None
     llm: str = ""
+    feature_service: str
+    feature_views: tuple[str, ...] = ()
     code_version: str
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
@@ -130,10 +134,9 @@ class Manifest(BundleMetadata):
         user: The user's key field.
         item: The item's key field.
         fields: What a record has to have, in the order of the network's slots.
-        semantic_ids: The fields that follow in the slots; the bundle's own table has their values, by item.
+        crossed: The fields made of these, which follow in the slots.
+        semantic_ids: The fields that follow in the slots after those; the bundle's own table has their values, by item.
         vectors: The Feast views of the text vectors that the network reads.
-        feature_views: The Feast views that are read to rank: of the fields, and of the vectors.
-        feature_service: The Feast feature service that holds the features of users and items.
         feast: The online store that it is read from; a secret in it stays an environment variable.
         slots: S, the ids of a row.
         llm_size: L, the numbers of the M-LLM's representation of a row that a gain network reads; 0 for a vanilla network.
@@ -143,7 +146,7 @@ class Manifest(BundleMetadata):
         digest: SHA-256 of this manifest without this line.
     """
 
-    schema_version: Literal[1, 2, 3] = 3
+    schema_version: Literal[1, 2, 3, 4] = 4
     bundle_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}-\d{8}T\d{6}-[0-9a-f]{12}$")]
     dataset: str
     network: NetworkName = "vanilla"
@@ -154,10 +157,9 @@ class Manifest(BundleMetadata):
     user: str
     item: str
     fields: tuple[FieldSpec, ...]
+    crossed: tuple[CrossedField, ...] = ()
     semantic_ids: tuple[str, ...] = ()
     vectors: VectorViews | None = None
-    feature_views: tuple[str, ...] = ()
-    feature_service: str
     feast: FeastSpec = FeastSpec()
     slots: int = Field(ge=1)
     llm_size: int = Field(default=0, ge=0)

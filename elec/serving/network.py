@@ -28,7 +28,8 @@ class Network:
     Attributes:
         split: Whether `item_states` and `join` are there.
         item_columns: The columns of encoded rows that are the item's.
-        request_columns: The other ones: the user's and the context's.
+        request_columns: The other ones: the user's and the context's, and those of the pair.
+        pairs: Whether there are some of the pair, so that the request's side differs from item to item.
         state_size: K, the numbers of an item's state; 0 for a network that is not split.
         providers: What ONNX Runtime runs it on, the first choice first.
 
@@ -39,6 +40,7 @@ class Network:
     def __init__(self, folder: Path, manifest: Manifest, settings: ServingSpec = DEFAULT_SETTINGS) -> None:
         self.split = manifest.split
         self.item_columns, self.request_columns = columns(manifest)
+        self.pairs = any(field.of is Entity.PAIR for field in (*manifest.fields, *manifest.crossed))
         self._vectors, self._llm = "vectors" in manifest.inputs, "llm" in manifest.inputs
         self._session = _session(folder / MODEL, settings)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
@@ -121,9 +123,13 @@ class Network:
 
 
 def columns(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """The columns of encoded rows that are the item's (its key and semantic ids among them), and the other ones."""
-    widths = [field.width for field in manifest.fields] + [1] * len(manifest.semantic_ids)
-    of_item = [field.of is Entity.ITEM for field in manifest.fields] + [True] * len(manifest.semantic_ids)
+    """The columns of encoded rows that are the item's (its key and semantic ids among them), and the other ones.
+
+    Those of a pair are among the others: then each candidate has a row of the request's side of its own.
+    """
+    fields = (*manifest.fields, *manifest.crossed)
+    widths = [field.width for field in fields] + [1] * len(manifest.semantic_ids)
+    of_item = [field.of is Entity.ITEM for field in fields] + [True] * len(manifest.semantic_ids)
     item_S = np.repeat(np.array(of_item), widths)
     return np.flatnonzero(item_S), np.flatnonzero(~item_S)
 

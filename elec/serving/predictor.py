@@ -51,6 +51,13 @@ class Features(Vectors, Protocol):
     def user_and_items(self, key: object, items: Sequence[object]) -> tuple[dict[str, Any], pa.Table]:
         """What `user` and `items` give, asked for at once."""
 
+    @property
+    def pair_columns(self) -> tuple[str, ...]:
+        """The columns that `pairs` reads."""
+
+    def pairs(self, records: Columns) -> dict[str, pa.Array]:
+        """The aggregates of several together, by field N numbers, for N records; null for what is unknown."""
+
 
 class Predictor:
     """Scores records with a bundle's network.
@@ -84,7 +91,8 @@ class Predictor:
         self.encoder = FeatureEncoder.load(bundle.vocabulary)
         self.network = Network(bundle.folder, self.manifest, settings)
         encoded = [field.name for field in self.encoder.fields]
-        described = [*(field.name for field in self.manifest.fields), *self.manifest.semantic_ids]
+        fields = (*self.manifest.fields, *self.manifest.crossed)
+        described = [*(field.name for field in fields), *self.manifest.semantic_ids]
         if encoded != described or self.encoder.slots != self.manifest.slots:
             raise InputError(
                 f"{bundle.uri}: its vocabulary is of the fields {encoded}, its manifest of {described}; it is refused"

@@ -11,9 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from elec.errors import InputError
-from elec.features.raw import raw_table
+from elec.features.lookup_hash import Hashes
+from elec.features.raw import Columns, raw_table
 from elec.features.store_config import OnlineStoreError
+from elec.serving.counted import Counted, CountedPairs
 from elec.serving.item_cache import ItemCache, Parts
+from elec.serving.pairs import Pairs
 from elec.serving.predictor import FeatureLookupError, Features, Predictor
 from elec.serving.sides import Side
 from elec.spec.dataset import Entity
@@ -87,12 +90,15 @@ class Ranker:
         self._store_rests: tuple[float, str] = (-np.inf, "")
         parts = (manifest, predictor.encoder, predictor.semantic_ids)
         self._of_items, self._of_request = Side(*parts, Entity.ITEM), Side(*parts, Entity.USER)
+        self._pairs = Pairs(predictor.encoder)
+        self._counted = CountedPairs(manifest, predictor.encoder, features)
         self._context = [field.name for field in self._of_request.fields if field.of is Entity.CONTEXT]
         widths: list[tuple[int, npt.DTypeLike]] = [(self._network.state_size, np.float32)]
         if not self._network.split:
             widths = [(self._of_items.slots, np.int64), (manifest.vector_size, np.float32)]
-        # And whether the model knows the item.
-        self.cache = ItemCache([*widths, (1, np.bool_)], capacity=settings.items, seconds=settings.item_seconds, clock=clock)
+        # And its part of what it has with each request only; and whether the model knows the item.
+        widths += [(self._counted.width, np.object_), (self._pairs.width, np.uint64), (1, np.bool_)]
+        self.cache = ItemCache(widths, capacity=settings.items, seconds=settings.item_seconds, clock=clock)
 
     def rank(
         self, user: str, items: Sequence[str], context: Mapping[str, Any] | None = None, *, recorded: bool = False
@@ -129,18 +135,20 @@ class Ranker:
                 self.cache.put(list(place_of), found)
             parts = _together(there_N, kept, found, place_M)
         request = self._of_request.row({**of_user, **(context or {})})
-        request_1R = self._of_request.encode(request)
+        request_1Q = self._of_request.encode(request)
+        hashes = self._pairs.request(request)
         answer.lap("encode")
-        scores_N = self._score(request_1R, self._of_request.vector(of_user), parts)
+        counted = self._count(request, parts, answer)
+        scores_N = self._score(request_1Q, hashes, self._of_request.vector(of_user), parts, counted)
         answer.lap("model")
         return Ranked(
             scores_N=scores_N,
-            unknown_user=not self._of_request.known(request_1R, request)[0],
+            unknown_user=not self._of_request.known(request_1Q, request)[0],
             unknown_items=int(len(items) - np.count_nonzero(parts[-1])),
             kept=int(np.count_nonzero(there_N)),
             degraded=tuple(answer.degraded),
             seconds=answer.seconds,
-            records=self._records(raw_table(self._of_request.fields, request), described, items) if recorded else None,
+            records=self._records(raw_table(self._of_request.fields, request), described, items, counted) if recorded else None,
         )
 
     def warm_up(self) -> None:
@@ -168,21 +176,36 @@ class Ranker:
         finally:
             answer.lap("look_up")
 
+    def _count(self, request: Columns, parts: Parts, answer: "_Answer") -> Counted:
+        """The aggregates of the request and each of the N candidates together; none if the bundle has none."""
+        if not self._counted.names:
+            return {}
+        try:
+            return self._ask(lambda: self._counted.look_up(request, parts[-3]))
+        except FeatureLookupError as error:
+            if not self._degrades:
+                raise
+            answer.degraded.append(f"{error}; the aggregates of user and item together are left out")
+            return self._counted.unknown(len(parts[0]))
+        finally:
+            answer.lap("look_up")
+
     def _parts(self, described: pa.Table, answer: "_Answer") -> Parts:
         """What is kept of items, from their raw values."""
         slots_MI, vectors_MV = self._of_items.encode(described), self._of_items.vectors(described)
         known_M1 = self._of_items.known(slots_MI, described)[:, None]
+        texts_MW, hashes_MH = self._counted.items(described), self._pairs.items(described)
         answer.lap("encode")
         if not self._network.split:
             if vectors_MV is None:
                 vectors_MV = np.empty((len(slots_MI), 0), np.float32)
-            return slots_MI, vectors_MV, known_M1
+            return slots_MI, vectors_MV, texts_MW, hashes_MH, known_M1
         states_MK = np.empty((len(slots_MI), self._network.state_size), np.float32)
         for start in range(0, len(slots_MI), _ROWS):
             some = slice(start, start + _ROWS)
             states_MK[some] = self._network.item_states(slots_MI[some], None if vectors_MV is None else vectors_MV[some])
         answer.lap("model")
-        return states_MK, known_M1
+        return states_MK, texts_MW, hashes_MH, known_M1
 
     def _ask(self, look_up: Callable[[], T]) -> T:
         """Asks the feature store. One that took its time to fail is left alone for as long again: requests shall not queue up.
@@ -202,34 +225,43 @@ class Ranker:
             raise FeatureLookupError(str(error)) from error
 
     def _score(
-        self, request_1R: npt.NDArray[np.int64], user_1V: npt.NDArray[np.float32] | None, parts: Parts
+        self,
+        request_1Q: npt.NDArray[np.int64],
+        hashes: Mapping[str, Hashes],
+        user_1V: npt.NDArray[np.float32] | None,
+        parts: Parts,
+        counted: Counted,
     ) -> npt.NDArray[np.float32]:
         count = len(parts[0])
         scores_N = np.empty(count, np.float32)
         for start in range(0, count, _ROWS):
             some = slice(start, start + _ROWS)
-            if self._network.split:
-                scores_N[some] = self._network.join(request_1R, parts[0][some], user_1V)
-            else:
-                scores_N[some] = self._run(request_1R, user_1V, parts[0][some], parts[1][some])
+            requests_MR = self._pairs.requests(request_1Q, hashes, parts[-2][some])
+            if counted:
+                requests_MR = self._counted.put(requests_MR, {name: column[some] for name, column in counted.items()})
+            if not self._network.split:
+                scores_N[some] = self._run(requests_MR, user_1V, parts[0][some], parts[1][some])
+                continue
+            user_MV = None if user_1V is None else np.repeat(user_1V, len(requests_MR), axis=0)
+            scores_N[some] = self._network.join(requests_MR, parts[0][some], user_MV)
         return scores_N
 
     def _run(
         self,
-        request_1R: npt.NDArray[np.int64],
+        requests_MR: npt.NDArray[np.int64],
         user_1V: npt.NDArray[np.float32] | None,
         items_NI: npt.NDArray[np.int64],
         vectors_NV: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32]:
         """Scores with a network that is not split."""
-        slots_NS = np.empty((len(items_NI), request_1R.shape[1] + items_NI.shape[1]), np.int64)
-        slots_NS[:, self._network.request_columns] = request_1R
+        slots_NS = np.empty((len(items_NI), requests_MR.shape[1] + items_NI.shape[1]), np.int64)
+        slots_NS[:, self._network.request_columns] = requests_MR
         slots_NS[:, self._network.item_columns] = items_NI
         if user_1V is None:
             return self._network.run(slots_NS)
         return self._network.run(slots_NS, np.stack([np.broadcast_to(user_1V, vectors_NV.shape), vectors_NV], axis=1))
 
-    def _records(self, request: pa.Table, described: pa.Table, items: Sequence[str]) -> pa.Table:
+    def _records(self, request: pa.Table, described: pa.Table, items: Sequence[str], counted: Counted) -> pa.Table:
         """The records of N items that were looked up, each once."""
         _, place_N = _distinct(items, np.zeros(len(items), np.bool_))
         zero_N = np.zeros(len(items), np.int64)
@@ -239,7 +271,7 @@ class Ranker:
             else request.column(field.name).take(zero_N)
             for field in self._manifest.fields
         }
-        return pa.table(columns)
+        return pa.table({**columns, **counted})
 
     def _check_context(self, context: Mapping[str, Any]) -> None:
         unknown = sorted(set(context).difference(self._context))

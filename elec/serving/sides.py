@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elec.features.encoding import FeatureEncoder
+from elec.features.hashed import HashBuckets
 from elec.features.ids import FIRST_VALUE
 from elec.features.raw import TYPES, Columns, columns_of, raw_table
 from elec.features.vectors import dense
 from elec.serving.manifest import Manifest
+from elec.serving.pairs import is_of_pair
 from elec.serving.semantic_ids import SemanticIds
 from elec.spec.dataset import Entity
 
@@ -29,14 +31,19 @@ class Side:
 
     def __init__(self, manifest: Manifest, encoder: FeatureEncoder, semantic_ids: SemanticIds | None, entity: Entity) -> None:
         items = entity is Entity.ITEM
-        chosen = [place for place, field in enumerate(encoder.fields) if (field.of is Entity.ITEM) is items]
+        specs = encoder.specs
+        chosen = [place for place, spec in enumerate(specs) if (spec.of is Entity.ITEM) is items and not is_of_pair(spec)]
         self.fields = tuple(field for field in manifest.fields if (field.of is Entity.ITEM) is items)
-        self._encoder = FeatureEncoder([encoder.specs[place] for place in chosen], [encoder.codes[place] for place in chosen])
+        self._encoder = FeatureEncoder([specs[place] for place in chosen], [encoder.codes[place] for place in chosen])
         self._semantic_ids = semantic_ids if items else None
         self._key = manifest.item if items else manifest.user
         slots = np.cumsum([0, *(field.width for field in self._encoder.fields)]).tolist()
         slot_of = {field.name: slot for field, slot in zip(self._encoder.fields, slots, strict=False)}
-        self._key_slot: int | None = slot_of.get(self._key)
+        hashed = any(
+            spec.name == self._key and isinstance(code, HashBuckets) for spec, code in zip(specs, encoder.codes, strict=True)
+        )
+        # Of hashed keys nobody can say which ones were seen.
+        self._key_slot: int | None = None if hashed else slot_of.get(self._key)
         self._described = [field.name for field in self.fields if field.of is entity and field.name != self._key]
         self._view = manifest.vectors.name(entity) if manifest.vectors is not None else None
         self.vector_size = manifest.vector_size

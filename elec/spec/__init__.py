@@ -2,6 +2,8 @@
 
 from elec.spec.dataset import (
     Clicks,
+    Cross,
+    CrossedField,
     DatasetSpec,
     Entity,
     FieldSpec,
@@ -21,6 +23,8 @@ from elec.spec.run import RunSpec
 __all__ = [
     "OPERATORS",
     "Clicks",
+    "Cross",
+    "CrossedField",
     "DatasetSpec",
     "Entity",
     "FieldSpec",

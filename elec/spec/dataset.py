@@ -4,20 +4,25 @@ Everything else is derived from it: Feast's definitions, the text of a record, t
 """
 
 import codecs
-import re
+import difflib
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from elec.spec.aggregates import Aggregate, AggregateView, check_aggregates
 from elec.spec.rules import Rule
 
 #: Column names that elec adds to every table.
 RESERVED = frozenset({"row_id", "label", "event_timestamp", "split", "user_index", "slots"})
 
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+#: Characters of a field's name, at most.
+LONGEST_NAME = 64
+
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+HashBucketCount = Annotated[int, Field(ge=2, le=100_000_000)]
 
 
 class Frozen(BaseModel):
@@ -27,11 +32,15 @@ class Frozen(BaseModel):
 
 
 class Entity(StrEnum):
-    """Whom a field describes."""
+    """Whom a field describes.
+
+    `pair` is of fields that elec makes itself of what is known of several of them together, such as a user and an item.
+    """
 
     USER = "user"
     ITEM = "item"
     CONTEXT = "context"
+    PAIR = "pair"
 
 
 class Kind(StrEnum):
@@ -76,8 +85,9 @@ class Source(Frozen):
     def _known_encoding(self) -> Self:
         try:
             codecs.lookup(self.encoding)
-            # Python has codecs that are not of text, such as zlib and hex.
+            # Python has codecs that are not of text, such as zlib and hex, and some that read a text only as a whole.
             "".encode(self.encoding)
+            codecs.getincrementaldecoder(self.encoding)("backslashreplace").decode(b"", final=True)
         except (LookupError, ValueError):
             raise ValueError(
                 f"`encoding` = '{self.encoding}' is not known; use utf-8, latin-1, cp1252 or utf-16, say"
@@ -87,6 +97,9 @@ class Source(Frozen):
 
 class SideTable(Source):
     """Users or items in a file of their own, joined to the log by key.
+
+    A row counts until the next one of its key, however old it is by then: there is no time to live, for Feast's online reads do
+    not look at one, and training has to read what serving does.
 
     Attributes:
         key: The key's column in this file; the same name as in the log when left out.
@@ -176,7 +189,12 @@ class FieldSpec(Frozen):
         separator: Between the values of a multi-valued field held as text.
         title: Its name in the text that the LLM reads; `release_year` becomes `Release year` when left out.
         min_count: A value seen less often in the training rows is out of vocabulary.
-        buckets: Quantile buckets of a numeric field.
+        hash_buckets: Instead of a vocabulary, for values without an end: a value's id is its hash modulo this number. Values
+            may share an id, none is out of vocabulary, and nothing is learned from the training rows.
+        buckets: Of a numeric field, at most.
+        scale: Where its buckets end: `linear` at quantiles, so that each holds about as many rows; `log` at equal steps of
+            sign(x) log(1 + |x|) from the least to the largest value of the training rows. (Quantiles are the same on any
+            scale, so a logarithm before them would change nothing.)
         max_values: How many values of a multi-valued field count.
         in_text: Whether the LLM reads it.
     """
@@ -187,9 +205,19 @@ class FieldSpec(Frozen):
     separator: Annotated[str, Field(min_length=1, max_length=4)] = "|"
     title: str | None = None
     min_count: int = Field(default=2, ge=1)
+    hash_buckets: HashBucketCount | None = None
     buckets: int = Field(default=32, ge=2, le=1024)
+    scale: Literal["linear", "log"] = "linear"
     max_values: int = Field(default=8, ge=1, le=256)
     in_text: bool = True
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.hash_buckets is not None and self.kind not in {Kind.CATEGORICAL, Kind.MULTIVALUED}:
+            raise ValueError(f"`hash_buckets` is for categorical and multivalued fields, and '{self.name}' is {self.kind}")
+        if self.scale != "linear" and self.kind is not Kind.NUMERIC:
+            raise ValueError(f"`scale` is for numeric fields, and '{self.name}' is {self.kind}")
+        return self
 
     @property
     def display(self) -> str:
@@ -200,6 +228,51 @@ class FieldSpec(Frozen):
     def width(self) -> int:
         """How many id slots the field takes in an encoded row; 0 for text."""
         return {Kind.TEXT: 0, Kind.MULTIVALUED: self.max_values}.get(self.kind, 1)
+
+
+class CrossedField(FieldSpec):
+    """A field whose value is that of several others at once; it is made of them wherever a record is encoded.
+
+    Attributes:
+        parents: The fields that it is made of, in order.
+    """
+
+    parents: tuple[Name, ...] = Field(min_length=2, max_length=4)
+
+
+class Cross(Frozen):
+    """Fields whose combination is a field of its own; a plain list of their names is enough.
+
+    Attributes:
+        fields: Two to four categorical or numeric fields, keys included; a numeric one counts by its bucket.
+        name: Of the crossed field; the names with `_x_` between them when left out.
+        min_count: A combination seen less often in the training rows is out of vocabulary.
+        hash_buckets: Instead of a vocabulary; as for a field.
+    """
+
+    fields: tuple[Name, ...] = Field(min_length=2, max_length=4)
+    name: Name | None = None
+    min_count: int = Field(default=2, ge=1)
+    hash_buckets: HashBucketCount | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_list(cls, value: Any) -> Any:
+        return {"fields": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        for name in self.fields:
+            if self.fields.count(name) > 1:
+                raise ValueError(f"crosses '{name}' with itself; name different fields")
+        if self.name is None and len(self.crossed_name) > LONGEST_NAME:
+            raise ValueError(f"its name, '{self.crossed_name}', has more than {LONGEST_NAME} characters; give it a `name`")
+        return self
+
+    @property
+    def crossed_name(self) -> str:
+        """The crossed field's name."""
+        return self.name or "_x_".join(self.fields)
 
 
 class Tables(Frozen):
@@ -260,7 +333,9 @@ class DatasetSpec(Frozen):
         user: The user's key in the log; also a field of the model.
         item: The item's key in the log; also a field of the model.
         fields: All other fields.
+        crossed: Combinations of fields that are fields of their own.
         tables: Users and items in files of their own.
+        aggregates: Counts and click-through rates over look-back windows, which are fields of the model too.
         window: Which part of the log a run sees.
         split: How rows become train, valid and test.
         duplicates: What happens to rows that are equal in every column: counted in both cases.
@@ -275,7 +350,9 @@ class DatasetSpec(Frozen):
     user: Name
     item: Name
     fields: tuple[FieldSpec, ...] = ()
+    crossed: tuple[Cross, ...] = ()
     tables: Tables = Tables()
+    aggregates: tuple[Aggregate, ...] = ()
     window: LookBack = LookBack()
     split: Split = Split()
     duplicates: Literal["keep", "drop"] = "keep"
@@ -307,6 +384,28 @@ class DatasetSpec(Frozen):
             of_key = {self.user: Entity.USER, self.item: Entity.ITEM}.get(field.name)
             if of_key is not None and field.of is not of_key:
                 raise ValueError(f"'{field.name}' is the key of the {of_key}; give it `of: {of_key}`")
+            if field.of is Entity.PAIR:
+                raise ValueError(f"field '{field.name}' is of a column, so it is of the user, the item or the context")
+        check_aggregates(self)
+        return self
+
+    @model_validator(mode="after")
+    def _crossable(self) -> Self:
+        known = {field.name: field for field in self.all_fields}
+        taken = {name.lower() for name in (*known, *(field.name for field in self.aggregate_fields))} | RESERVED
+        for cross in self.crossed:
+            for name in cross.fields:
+                if name not in known:
+                    close = difflib.get_close_matches(name, known, n=1)
+                    hint = f"did you mean '{close[0]}'?" if close else f"fields: {', '.join(known)}"
+                    raise ValueError(f"`crossed` names '{name}', which is no field; {hint}")
+                if known[name].kind not in {Kind.CATEGORICAL, Kind.NUMERIC}:
+                    raise ValueError(
+                        f"`crossed` names '{name}', which is {known[name].kind}; cross categorical and numeric fields"
+                    )
+            if cross.crossed_name.lower() in taken:
+                raise ValueError(f"there are two fields '{cross.crossed_name}'; give the crossed one another `name`")
+            taken.add(cross.crossed_name.lower())
         return self
 
     @property
@@ -326,8 +425,49 @@ class DatasetSpec(Frozen):
 
     @property
     def tabular_fields(self) -> tuple[FieldSpec, ...]:
-        """What the collaborative module reads: everything but text."""
-        return tuple(field for field in self.all_fields if field.kind is not Kind.TEXT)
+        """What the collaborative module reads: everything but text, and the aggregates."""
+        return (*(field for field in self.all_fields if field.kind is not Kind.TEXT), *self.aggregate_fields)
+
+    @property
+    def aggregate_fields(self) -> tuple[FieldSpec, ...]:
+        """The aggregates' numbers: no columns of the log, but of the training frame."""
+        of_column = {field.name: field.of for field in self.all_fields}
+        fields = []
+        for aggregate, view in zip(self.aggregates, self.aggregate_views, strict=True):
+            described = {of_column[column] for column in view.columns}
+            # What depends on the context is not known before a request is.
+            of = described.pop() if described in ({Entity.USER}, {Entity.ITEM}) else Entity.PAIR
+            fields += [
+                FieldSpec(name=name, of=of, kind=Kind.NUMERIC, buckets=aggregate.buckets, in_text=False)
+                for name in view.features
+            ]
+        return tuple(fields)
+
+    @property
+    def aggregate_views(self) -> tuple[AggregateView, ...]:
+        """The Feast views of the aggregates."""
+        return tuple(aggregate.view(self.user, self.item) for aggregate in self.aggregates)
+
+    @property
+    def crossed_fields(self) -> tuple[CrossedField, ...]:
+        """The crossed fields; no record, no file and no feature view has a column of them."""
+        of = {field.name: field.of for field in self.all_fields}
+        return tuple(
+            CrossedField(
+                name=cross.crossed_name,
+                of=_of_all({of[name] for name in cross.fields}),
+                parents=cross.fields,
+                min_count=cross.min_count,
+                hash_buckets=cross.hash_buckets,
+                in_text=False,
+            )
+            for cross in self.crossed
+        )
+
+    @property
+    def encoded_fields(self) -> tuple[FieldSpec, ...]:
+        """The fields of an encoded row in the order of their slots: the tabular ones, then the crossed ones."""
+        return (*self.tabular_fields, *self.crossed_fields)
 
     def fields_of(self, entity: Entity) -> tuple[FieldSpec, ...]:
         """The fields of the user, the item or the context, without the keys."""
@@ -342,7 +482,9 @@ class DatasetSpec(Frozen):
         """The file that describes the users or the items, if there is one."""
         return {Entity.USER: self.tables.users, Entity.ITEM: self.tables.items}[entity]
 
-    @property
-    def feature_service(self) -> str:
-        """The name of the Feast feature service that training and serving read."""
-        return re.sub(r"\W", "_", self.name) + "_v1"
+
+def _of_all(entities: set[Entity]) -> Entity:
+    """Whom a combination of fields describes."""
+    if len(entities) == 1:
+        return next(iter(entities))
+    return Entity.PAIR if Entity.ITEM in entities else Entity.CONTEXT

@@ -67,6 +67,19 @@ class FeastSpec(Frozen):
     redis: str | None = None
 
 
+class DataEngineSpec(Frozen):
+    """Where a run's data is read, joined and encoded.
+
+    Attributes:
+        engine: `local`: in the step's own process; `ray`: in the workers of Ray, which is a RayJob of the cluster where the
+            pipeline runs on one (KubeRay has to be installed there), or else processes of this machine.
+        workers: Of `ray`: pods, each with `run.cluster`'s `cpu` and `memory`, or processes of this machine.
+    """
+
+    engine: Literal["local", "ray"] = "local"
+    workers: int = Field(default=2, ge=1, le=512)
+
+
 class ClusterSpec(Frozen):
     """What the pipeline's tasks ask of the cluster.
 
@@ -121,6 +134,7 @@ class RunSpec(Frozen):
     drift: DriftSpec = DriftSpec()
     gate: GateSpec = GateSpec()
     feast: FeastSpec = FeastSpec()
+    data: DataEngineSpec = DataEngineSpec()
     serving: ServingSpec = ServingSpec()
     deploy: DeploySpec = DeploySpec()
     cluster: ClusterSpec = ClusterSpec()

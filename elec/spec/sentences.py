@@ -19,6 +19,8 @@ _HAS_TO: dict[str, Callable[[_Context], str]] = {
     "string_type": lambda _: "has to be text; put quotes around a single value",
     "string_too_short": lambda _: "is empty; give a value, or leave the key out",
     "string_too_long": lambda context: f"has more than {context['max_length']} characters; shorten it",
+    "too_short": lambda context: f"has to list at least {context['min_length']}, not {context['actual_length']}",
+    "too_long": lambda context: f"has to list at most {context['max_length']}, not {context['actual_length']}",
     "tuple_type": lambda _: "has to be a list; write [a, b], or one '- ' a line",
     "bool_parsing": lambda _: "has to be true or false",
     "bool_type": lambda _: "has to be true or false",
@@ -40,10 +42,17 @@ _PATTERNS = {
     "dataset.user": _COLUMN,
     "dataset.item": _COLUMN,
     "dataset.fields.name": _COLUMN,
+    "dataset.crossed.name": _COLUMN,
+    "dataset.crossed.fields": _COLUMN,
+    "dataset.aggregates.windows": "has to be a duration, such as 30m, 12h or 7d",
+    "dataset.aggregates.every": "has to be a duration, such as 30m, 12h or 7d",
     "run.cluster.cpu": "has to be a number of CPUs, such as 4 or 500m",
     "run.cluster.memory": "has to be an amount of memory, such as 16G",
     "run.cluster.secrets": "has to be a secret and its key, such as {REDIS_PASSWORD: redis/password}",
 }
+
+#: A key whose choices have one that only elec itself makes.
+_ELECS = {"dataset.fields.of": "pair"}
 
 
 def sentence(error: ValidationError, model: type[BaseModel], content: dict[str, Any]) -> str:
@@ -70,11 +79,16 @@ def sentence(error: ValidationError, model: type[BaseModel], content: dict[str, 
     if kind == "missing":
         return f"the key {place} is missing; add it"
     if kind == "value_error":
-        message = problem["msg"].removeprefix("Value error, ")
+        message = _middle(problem["msg"].removeprefix("Value error, "))
         return f"{place}: {message}" if place else message
     value = problem["input"]
     shown = f" = {_short(repr(value))}" if isinstance(value, str | int | float | bool) else ""
     return f"{place}{shown} {_has_to(kind, context, value, location, model, problem['msg'])}"
+
+
+def _middle(text: str, most: int = 800) -> str:
+    """A message without what is in the middle of a long value: what has to be done stands at its end."""
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
 
 
 def _short(text: str, most: int = 100) -> str:
@@ -87,6 +101,8 @@ def _has_to(
     """What the value has to be instead."""
     if kind in {"enum", "literal_error"}:
         expected = str(context["expected"])
+        if (elecs := _ELECS.get(_dotted(location))) is not None:
+            expected = " or ".join(expected.replace(f" or '{elecs}'", "").rsplit(", ", 1))
         choices = [choice for choice in expected.split("'")[1::2] if choice]
         close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
         return f"has to be {expected}" + (f"; did you mean '{close[0]}'?" if close else "")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from elec.steps.data import work_on_data
 from elec.steps.job import parse_job
 
 
@@ -16,10 +17,11 @@ def build_features(job: str, *, ingested: str, features: str) -> dict[str, float
     Returns:
         Figures for the pipeline UI.
     """
-    from elec.features.build import build_features as build
+    from elec.features.build import FeaturesReport
 
     this = parse_job(job)
     with this.step("build_features") as record:
-        report = build(this.spec, Path(ingested), Path(features), feast_folder=this.space.feast, as_of=this.as_of)
+        found = work_on_data(this, "build_features", {"ingested": Path(ingested)}, Path(features))
+        report = FeaturesReport.model_validate(found)
         record.facts.update(report.model_dump(mode="json"))
     return {f"rows_{split}": float(count) for split, count in report.rows.items()}

@@ -7,13 +7,14 @@ from elec import storage
 from elec.errors import InputError
 from elec.runs import RunFolder, Workspace
 from elec.spec import Spec
+from elec.steps.data import work_on_data
 from elec.steps.job import Job
 
-#: The refused rows in a run's folder; absent where there are none.
-QUARANTINE = "quarantine.parquet"
+#: What the data looks like, as figures and as a page.
+DESCRIPTION, PAGE = "data.json", "data.html"
 
 
-def ingest(spec: str, workspace: str, run_id: str, as_of: str, *, ingested: str) -> str:
+def ingest(spec: str, workspace: str, run_id: str, as_of: str, *, ingested: str, page: str | None = None) -> str:
     """Ingests the log as it stood at `as_of`.
 
     Args:
@@ -22,6 +23,7 @@ def ingest(spec: str, workspace: str, run_id: str, as_of: str, *, ingested: str)
         run_id: The run's name.
         as_of: ISO 8601, UTC unless it says otherwise; empty for now.
         ingested: Folder to write.
+        page: HTML file to write: what the data looks like. It is in the run's folder too.
 
     Returns:
         The `Job`, as JSON, for the steps that follow.
@@ -31,6 +33,7 @@ def ingest(spec: str, workspace: str, run_id: str, as_of: str, *, ingested: str)
         BlockedError: If too many rows are bad.
     """
     from elec import ingest as room
+    from elec.describe import data_page, describe
     from elec.version import code_version
 
     job = Job(spec=Spec.model_validate_json(spec), workspace=workspace, run_id=run_id, as_of=parse_as_of(as_of))
@@ -42,14 +45,17 @@ def ingest(spec: str, workspace: str, run_id: str, as_of: str, *, ingested: str)
             "dataset": job.spec.dataset.name,
         }
         job.folder.put("spec.json", job.spec.model_dump_json(indent=2).encode())
-        kept = job.space.segments(job.spec.dataset.name)
-        # Refused rows stay with the run, whose folder outlives the artifacts: `elec data quarantine` shows them.
-        refused = storage.join(job.folder.uri, QUARANTINE)
-        report = room.ingest(job.spec.dataset, Path(ingested), as_of=job.as_of, kept=kept, quarantine=refused)
+        report = room.IngestReport.model_validate(work_on_data(job, "ingest", {}, Path(ingested)))
         record.facts["rows"] = {"read": report.rows_read, "quarantined": report.rows_quarantined, **report.split_rows}
         record.facts["label_rate"] = report.label_rate
         record.facts["quarantine"] = report.reasons
         record.facts["report"] = report.model_dump(mode="json")
+        found = describe(room.Ingested(Path(ingested)), job.spec.dataset, job.as_of)
+        html = data_page(found).encode()
+        job.folder.put(DESCRIPTION, found.model_dump_json().encode())
+        job.folder.put(PAGE, html)
+        if page is not None:
+            storage.write_bytes(page, html)
     return job.model_dump_json()
 
 

@@ -22,7 +22,7 @@ def report(workspace: str, run_id: str, *, failure: str = "") -> str:
     summary = summarise(folder, failure=failure)
     folder.put("summary.json", summary.model_dump_json(indent=2).encode())
     # The log and the artifacts lie beside the page on a laptop; on a cluster the pipeline UI has them.
-    beside = [name for name in ("run.log", "artifacts/") if storage.exists(storage.join(folder.uri, name))]
+    beside = [name for name in ("data.html", "run.log", "artifacts/") if storage.exists(storage.join(folder.uri, name))]
     page = build_page(summary, folder.records(), files=beside)
     folder.put("index.html", page.encode())
     return page

@@ -138,7 +138,8 @@ def _metadata(job: Job, metrics: Mapping[str, Any]) -> Any:
     from elec.serving.manifest import BundleMetadata
     from elec.version import code_version
 
-    ingested = job.folder.records()["ingest"]["facts"]["report"]
+    records = job.folder.records()
+    ingested, features = records["ingest"]["facts"]["report"], records["build_features"]["facts"]
     return BundleMetadata(
         run_id=job.run_id,
         as_of=job.as_of,
@@ -146,4 +147,6 @@ def _metadata(job: Job, metrics: Mapping[str, Any]) -> Any:
         metrics=dict(metrics),
         window={"first": ingested["first_event"]["train"], "last": ingested["last_event"]["train"]},
         llm=job.spec.run.llm.name,
+        feature_service=features["feature_service"],
+        feature_views=tuple(features["feature_views"].values()),
     )

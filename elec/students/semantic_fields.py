@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elec.errors import InputError
+from elec.features.encoded import EncodedWriter
 from elec.features.encoding import FeatureEncoder
 from elec.features.ids import OUT_OF_VOCABULARY
 from elec.features.vocabulary import Vocabulary
@@ -70,13 +71,13 @@ def _append(source: Path, target: Path, numbers: np.ndarray[Any, Any], ids_IL: n
         slots = schema.field("slots").type.list_size
         place = schema.get_field_index("slots")
         wider = schema.set(place, pa.field("slots", pa.list_(pa.int64(), slots + ids_IL.shape[1])))
-        with pq.ParquetWriter(target, wider) as writer:
+        with EncodedWriter(target, wider) as writer:
             for batch in file.iter_batches(_ROWS_AT_ONCE):
                 slots_NS = batch.column(place).flatten().to_numpy().reshape(-1, slots)
                 both = np.concatenate([slots_NS, ids_IL[numbers[start : start + len(batch)]]], axis=1)
                 columns = batch.columns
                 columns[place] = pa.FixedSizeListArray.from_arrays(pa.array(both.reshape(-1)), both.shape[1])
-                writer.write_batch(pa.record_batch(columns, schema=wider))
+                writer.write(pa.record_batch(columns, schema=wider))
                 start += len(batch)
     if start != len(numbers):
         raise AssertionError(f"{source} has {start} rows, its texts {len(numbers)}")

@@ -10,15 +10,14 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from elec import storage
-from elec.errors import ElecError, InputError
+from elec.cluster.told import told
+from elec.errors import ElecError
 
 _INPUTS = ("features", "texts", "mllm", "knowledge")
 
@@ -57,7 +56,7 @@ def _train(given: argparse.Namespace) -> dict[str, Any] | None:
     from elec.training.parallel import is_first, process_group
 
     # Its error is written before the group ends, because that ends the other processes, too, with errors of less use.
-    with process_group() as group, _told(given.report):
+    with process_group() as group, told(given.report):
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:
             _fetch(given)
         if group is not None:
@@ -89,19 +88,6 @@ def _here(uri: str) -> Path:
     if not storage.is_s3(uri):
         return storage.local_path(uri)
     return Path(tempfile.gettempdir(), f"elec-{hashlib.sha256(uri.encode()).hexdigest()[:16]}")
-
-
-@contextmanager
-def _told(report: str | None) -> Iterator[None]:
-    """Writes what ends the training into the report, unless another process has: when one fails, the others lose it."""
-    try:
-        yield
-    except Exception as error:
-        if report and not (storage.exists(report) and b'"error"' in storage.read_bytes(report)):
-            message = str(error) or type(error).__name__
-            content = {"error": {"message": message, "input": isinstance(error, InputError)}}
-            storage.write_bytes(report, orjson.dumps(content))
-        raise
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from elec.students.semantic_ids import field_names
 from elec.training.aid import ALONE, Aid
 from elec.training.beside import Floats
 from elec.training.checkpoint import ModelRecord, StudentName, field_records
+from elec.training.crossed_pairs import CrossedPairs
 from elec.training.inputs import StudentInputs, read_inputs
 from elec.training.learner import Learner
 from elec.training.pair import train_pair
@@ -128,7 +129,9 @@ def distill(
             pairs = None
             if settings.unlabelled.share > 0:
                 items = read_items(features / "frame" / "train.parquet", spec.dataset.item, *inputs.train_files)
-                pairs = UnlabelledPairs(inputs.fields, settings, items, place, teacher if inputs.llm_size else None)
+                crossed = CrossedPairs.of_rows(inputs.train_files[0])
+                read_by = teacher if inputs.llm_size else None
+                pairs = UnlabelledPairs(inputs.fields, settings, items, place, read_by, crossed)
             start = None
             if aid.champion is not None:
                 start, starts[name] = _start(aid.champion, name, inputs, run, knowledge)

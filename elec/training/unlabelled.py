@@ -2,7 +2,8 @@
 
 The users are those of the batch's rows, as those rows saw them, so a user comes as often as it does in the log; each meets an
 item that is drawn anew at every step. The student imitates the teacher on these pairs as it does on labelled ones, with
-L_score (the pairs are a list of their own) and L_rep of Eq. 5, but there is no click to learn.
+L_score (the pairs are a list of their own) and L_rep of Eq. 5, but there is no click to learn. Crosses of the user's fields and
+the item's are those of the pair; what else is of both, such as their aggregates, is missing, for the log does not have it.
 """
 
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ import pyarrow.parquet as pq
 import torch
 
 from elec.features.encoding import EncodedField
+from elec.features.ids import MISSING
 from elec.models import GainNetwork, SiameseOutput, VanillaNetwork
 from elec.spec import Entity
 from elec.spec.learning import DistillSpec
+from elec.training.crossed_pairs import CrossedPairs
 from elec.training.data import Batch
 from elec.training.losses import teaching_loss
 from elec.training.parallel import gathered
@@ -109,6 +112,7 @@ class UnlabelledPairs:
         items: Those to draw from; of their slots, only those of item fields are read.
         device: Where the networks are.
         teacher: What the M-LLM reads of pairs; None where the gain network's teacher knows only the labels.
+        crossed: Computes the crossed fields of pairs; without it they are missing.
     """
 
     def __init__(
@@ -118,10 +122,14 @@ class UnlabelledPairs:
         items: Items,
         device: torch.device,
         teacher: PairTeacher | None,
+        crossed: CrossedPairs | None = None,
     ) -> None:
         of_item = [field.of is Entity.ITEM for field in fields for _ in range(field.width)]
         self._settings = settings
+        of_pair = [field.of is Entity.PAIR for field in fields for _ in range(field.width)]
         self._of_item_S = torch.tensor(of_item, device=device)
+        self._crossed = crossed
+        self._of_pair_S = torch.tensor(of_pair, device=device)
         self._slots_IS = torch.from_numpy(items.slots_IS).to(device)
         self._vector_IV = torch.from_numpy(items.vector_IV).to(device) if items.vector_IV is not None else None
         self._teacher = teacher
@@ -147,6 +155,9 @@ class UnlabelledPairs:
         random_U = torch.rand(pairs, dtype=torch.float64).to(place)
         item_U = torch.searchsorted(self._until_I, random_U, right=True).clamp(max=len(self._until_I) - 1)
         slots_US = torch.where(self._of_item_S, self._slots_IS[item_U], batch.slots_BS[row_U])
+        slots_US = slots_US.masked_fill(self._of_pair_S, MISSING)
+        if self._crossed is not None:
+            slots_US = self._crossed.filled(slots_US)
         vectors_U2V = llm_UL = None
         if batch.vectors_B2V is not None:
             assert self._vector_IV is not None

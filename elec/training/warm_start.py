@@ -2,7 +2,7 @@
 
 The champion's table and the new one number their rows differently: vocabularies are sorted by count, and counts move from
 window to window. Rows are matched by the value that they stand for. A value that is new gets a fresh row, one that is gone is
-dropped, and a numeric field keeps its rows only if its buckets have the same edges. Dense weights are copied where their
+dropped, and a numeric or hashed field keeps its rows only if its buckets are the same. Dense weights are copied where their
 shapes are equal. The optimiser starts fresh.
 """
 
@@ -20,9 +20,13 @@ from torch import nn
 from elec.errors import InputError
 from elec.features import FeatureEncoder
 from elec.features.buckets import Buckets
+from elec.features.crossed import CrossedVocabulary
+from elec.features.encoder_state import Code
+from elec.features.hashed import HashBuckets
 from elec.features.ids import FIRST_VALUE, OUT_OF_VOCABULARY
 from elec.features.vocabulary import Vocabulary
 from elec.models import Embedding
+from elec.spec import CrossedField
 from elec.spec.learning import ModelSpec
 from elec.students.knowledge import CODEBOOKS, PROJECTION
 from elec.training.checkpoint import load_record
@@ -104,9 +108,7 @@ def warm_start(
     # Dropout is no weight.
     if record.model.model_copy(update={"dropout": model.dropout}) != model:
         return None, f"starts fresh: the champion is another model ({_changes(record.model, model)})"
-    was = [(field.name, field.width, str(field.kind)) for field in old.fields]
-    now = [(field.name, field.width, str(field.kind)) for field in new.fields]
-    if was != now:
+    if _what_it_reads(old) != _what_it_reads(new):
         return None, f"starts fresh: the champion reads other fields ({_names(old)}; now {_names(new)})"
     if record.vector_size != vector_size:
         return None, f"starts fresh: the champion reads text vectors of {record.vector_size} numbers, this one of {vector_size}"
@@ -137,12 +139,15 @@ def matching_rows(old: FeatureEncoder, new: FeatureEncoder, refit: Sequence[str]
     return np.concatenate(parts)
 
 
-def _ids_before(before: Vocabulary | Buckets, after: Vocabulary | Buckets) -> npt.NDArray[np.int64]:
+def _ids_before(before: Code, after: Code) -> npt.NDArray[np.int64]:
     """The ids that a field's values had before; -1 for a value that was not there."""
     if isinstance(before, Vocabulary) and isinstance(after, Vocabulary):
         found = before.ids(after.values)
         return np.where(found == OUT_OF_VOCABULARY, _NEW, found)
-    if isinstance(before, Buckets) and isinstance(after, Buckets) and before.edges == after.edges:
+    if isinstance(before, CrossedVocabulary) and isinstance(after, CrossedVocabulary):
+        found = before.of_hashes(after.hashes)
+        return np.where(found == OUT_OF_VOCABULARY, _NEW, found)
+    if isinstance(before, Buckets | HashBuckets) and before == after:
         return np.arange(FIRST_VALUE, after.size, dtype=np.int64)
     return np.full(after.size - FIRST_VALUE, _NEW, dtype=np.int64)
 
@@ -156,6 +161,13 @@ def _same(champion: Path, knowledge: Path | None, name: str) -> bool:
 def _changes(before: ModelSpec, after: ModelSpec) -> str:
     was, now = before.model_dump(), after.model_dump()
     return ", ".join(f"{name} {was[name]}, now {now[name]}" for name in now if was[name] != now[name] and name != "dropout")
+
+
+def _what_it_reads(encoder: FeatureEncoder) -> list[tuple[object, ...]]:
+    """The fields, and of crossed ones what they are made of."""
+    return [
+        (spec.name, spec.width, spec.kind, spec.parents if isinstance(spec, CrossedField) else None) for spec in encoder.specs
+    ]
 
 
 def _names(encoder: FeatureEncoder) -> str:

@@ -50,10 +50,11 @@ def test_ingest_and_check_drift_through_their_components(tmp_path):
     from components.ingest import ingest
 
     spec = load_spec(write_log(tmp_path, rows=400))
-    log = dsl.Dataset(uri=str(tmp_path / "ingested"))
-    job = ingest.python_func(spec.model_dump_json(), str(tmp_path / "runs"), "r1", "2026-03-01", log)
+    log, looks = dsl.Dataset(uri=str(tmp_path / "ingested")), dsl.HTML(uri=str(tmp_path / "data.html"))
+    job = ingest.python_func(spec.model_dump_json(), str(tmp_path / "runs"), "r1", "2026-03-01", log, looks)
     assert parse_job(job).run_id == "r1"
     assert (tmp_path / "ingested" / "train.parquet").exists()
+    assert "Train, valid and test" in (tmp_path / "data.html").read_text()
 
     window, report, metrics = (
         dsl.Dataset(uri=str(tmp_path / "window")),

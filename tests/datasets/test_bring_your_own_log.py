@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import pytest
+import yaml
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from elec.commands.data import app
+from elec.describe import describe
 from elec.ingest import Ingested, ingest
-from elec.ingest.describe import describe
 from elec.spec import (
     Clicks,
+    Cross,
     DatasetSpec,
     FieldSpec,
     Label,
@@ -26,6 +28,7 @@ from elec.spec import (
     load_spec,
     parse_spec,
 )
+from elec.spec.aggregates import Aggregate
 from elec.spec.learning import StudentSpec
 from elec.spec.run import GateSpec
 
@@ -34,6 +37,10 @@ PAGE = (Path(__file__).parents[2] / "docs" / "bring-your-own-log.md").read_text(
 
 def _block(kind: str, number: int = 0) -> str:
     return re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[number]
+
+
+def _yaml_of(section: str) -> str:
+    return re.findall(r"```yaml\n(.*?)```", PAGE.split(f"## {section}\n")[1], re.DOTALL)[0]
 
 
 @pytest.fixture
@@ -58,17 +65,19 @@ def test_the_example_is_20_lines_and_runs(spec_file: Path, tmp_path: Path) -> No
     spec = load_spec(spec_file).dataset
     report = ingest(spec, tmp_path / "out", as_of=dt.datetime(2025, 1, 1), now=dt.datetime(2025, 1, 1))
     assert (report.rows_read, report.rows_kept) == (403, 403)
-    fields = {summary.spec.name: summary for summary in describe(Ingested(tmp_path / "out"), spec)}
+    found = describe(Ingested(tmp_path / "out"), spec, dt.datetime(2025, 1, 1, tzinfo=dt.UTC))
+    fields = {summary.name: summary for summary in found.fields}
     assert list(fields) == ["user_id", "ad_id", "country", "device", "ad_title", "ad_tags", "price"]
-    assert {value for value, _ in fields["ad_tags"].top[:2]} == {"sport", "shoes"}
-    assert fields["price"].quantiles is not None
-    assert fields["ad_title"].quantiles is not None
-    assert fields["device"].missing == 0
+    assert {one.value for one in fields["ad_tags"].top[:2]} == {"sport", "shoes"}
+    assert fields["price"].numbers is not None
+    assert fields["ad_title"].numbers is not None
+    assert fields["device"].missing.rows == 0
 
 
-def test_describe_shows_it_all(spec_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_describe_shows_it_all(spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
-    shown = CliRunner().invoke(app, ["describe", "--spec", str(spec_file), "--as-of", "2024-12-31"])
+    asked = ["describe", "--spec", str(spec_file), "--as-of", "2024-12-31", "--output", str(tmp_path / "runs")]
+    shown = CliRunner().invoke(app, asked)
     assert shown.exit_code == 0, shown.output
     for word in (
         "ads",
@@ -92,8 +101,26 @@ def test_the_side_tables_of_the_page_are_right() -> None:
     assert spec.tables.items.path == "s3://shop/ads/*.jsonl.gz"
 
 
+def test_the_aggregates_of_the_page_are_right() -> None:
+    spec = parse_spec(_block("yaml") + _yaml_of("What happened before"), origin="page", folder=Path("/data")).dataset
+    section = PAGE.split("## What happened before")[1].split("\n## ")[0]
+    named = re.findall(r"`(\w+_(?:count|ctr)_\d+[dh])`", section)
+    assert len(named) == 3
+    assert set(named) <= {field.name for field in spec.aggregate_fields}
+
+
+def test_the_encodings_of_the_page_are_right() -> None:
+    content = yaml.safe_load(_block("yaml")) | yaml.safe_load(_yaml_of("How fields are encoded"))
+    spec = parse_spec(yaml.safe_dump(content), origin="page", folder=Path("/data")).dataset
+    assert [(field.name, field.of) for field in spec.crossed_fields] == [
+        ("country_x_price", "pair"),
+        ("country_x_device", "context"),
+        ("user_id_x_ad_id", "pair"),
+    ]
+
+
 def test_the_settings_of_learning_on_the_page_are_real() -> None:
-    run = parse_spec(_block("yaml") + _block("yaml", 2), origin="page", folder=Path("/data")).run
+    run = parse_spec(_block("yaml") + _yaml_of("How it learns"), origin="page", folder=Path("/data")).run
     section = PAGE.split("## How it learns")[1].split("\n## ")[0]
     for key in re.findall(r"\*\*([a-z_.]+)\*\*", section):
         found: object = run
@@ -105,7 +132,7 @@ def test_the_settings_of_learning_on_the_page_are_real() -> None:
 
 
 def test_the_students_of_the_page_are_those_that_there_are() -> None:
-    spec = parse_spec(_block("yaml") + _block("yaml", 3), origin="page", folder=Path("/data"))
+    spec = parse_spec(_block("yaml") + _yaml_of("Which student serves"), origin="page", folder=Path("/data"))
     section = PAGE.split("## Which student serves")[1].split("\n## ")[0]
     assert set(re.findall(r"^- \*\*(\w+)\*\*", section, re.MULTILINE)) == set(spec.run.student.train)
     assert set(get_args(StudentSpec.model_fields["train"].annotation)[:-1]) == {Literal[spec.run.student.train]}
@@ -121,6 +148,8 @@ def test_every_key_is_in_the_table() -> None:
         "label": Label,
         "timestamp": Timestamp,
         "fields": FieldSpec,
+        "crossed": Cross,
+        "aggregates": Aggregate,
         "window": LookBack,
         "split": Split,
     }

@@ -83,7 +83,7 @@ def test_the_schemas_refuse_what_the_cluster_would(kind: str, spoil: Any) -> Non
 
 
 def test_the_schemas_say_where_they_are_from() -> None:
-    assert set(SCHEMAS) == {"InferenceService", "ServingRuntime", "ServiceMonitor"}
+    assert set(SCHEMAS) == {"InferenceService", "RayJob", "ServingRuntime", "ServiceMonitor"}
     for schema in SCHEMAS.values():
         assert schema["source"].startswith("github.com/")
         assert "description" not in orjson.dumps(schema["schema"]).decode()

@@ -40,6 +40,17 @@ def test_finds_what_a_list_finds(values: list[str], keys: list[str | None], cut:
         assert [lookup.few_positions([text])[0] for text in texts] == expected(held, texts)
 
 
+@pytest.mark.parametrize("count", range(1, 12))
+def test_hashes_beyond_the_last_of_a_short_list(count: int) -> None:
+    # Nothing of the list lies in the upper half of all hashes, so the last buckets lead behind its end.
+    low = [f"{number}" for number in range(200) if text_hash(f"{number}".encode()) < WORD // 2][:count]
+    high = [f"{number}" for number in range(200) if text_hash(f"{number}".encode()) >= WORD // 2]
+    index = Lookup(pa.array(low))._index
+    found = index.positions(pa.array(low), pa.array([*high, *low]))
+    assert found.tolist() == [*[-1] * len(high), *range(count)]
+    assert [index.position(pa.array(low), key) for key in (*high, *low)] == found.tolist()
+
+
 @given(texts=st.lists(TEXT, min_size=1, max_size=12), cut=st.integers(0, 11))
 @settings(max_examples=200, deadline=None)
 def test_a_hash_depends_on_nothing_but_the_text(texts: list[str], cut: int) -> None:

@@ -12,7 +12,7 @@ from ingested_folder import DATASET, MOMENT, moment, write_ingested
 
 from elec.features.definitions import VIEWS, definitions, project_name
 from elec.features.frame import write_frame
-from elec.features.materialize import ViewRows, write_online
+from elec.features.materialize import write_online
 from elec.features.online import OnlineFeatures
 from elec.features.online_writers import BATCH_ROWS
 from elec.features.repository import FeatureRepository
@@ -76,18 +76,16 @@ def test_the_stores_hold_what_feast_writes(kind: str, tmp_path: Path, request: p
         repository = FeatureRepository(DATASET, root / "feast", settings)
         scratch = root / "scratch"
         scratch.mkdir(parents=True)
-        files = repository.publish_rows(rows, scratch)
+        views = repository.publish_rows(repository.versions(), rows, scratch)
         store = open_store(feature_store_settings(project_name(DATASET.name), root / "feast", settings))
-        store.apply(definitions(DATASET, repository.data_folder))
+        store.apply(definitions(DATASET, repository.versions(), repository.data_folder))
         # First up to a moment, then what is new since.
         for start, end in ((moment(-1000), moment(20)), (moment(20), moment(35))):
-            for entity, file in files.items():
-                view = VIEWS[entity]
-                features = tuple(field.name for field in DATASET.fields_of(entity))
+            for view in views:
                 if way == "elec":
-                    write_online(store, ViewRows(view, (DATASET.key_of(entity),), features, file), start, end)
+                    write_online(store, view, start, end)
                 else:
-                    store.materialize(start, end, feature_views=[view])
+                    store.materialize(start, end, feature_views=[view.name])
         found.append(contents(settings, root))
         for view in VIEWS.values():
             applied = store.get_feature_view(view)
@@ -158,7 +156,14 @@ def test_ten_thousand_keys_answer_online_as_the_last_row_of_the_frame(
         )
         pq.write_table(log, tmp_path / "log.parquet")
         with repository.published(ingested, as_of) as published, Progress("join", unit="rows") as progress:
-            write_frame(published.store, DATASET, tmp_path / "log.parquet", tmp_path / "frame.parquet", progress)
+            write_frame(
+                published.store,
+                published.service,
+                DATASET,
+                tmp_path / "log.parquet",
+                tmp_path / "frame.parquet",
+                progress,
+            )
         frame = pq.read_table(tmp_path / "frame.parquet")
         online = OnlineFeatures.of_dataset(DATASET, tmp_path / "feast", settings)
         items = online.items(frame["item_id"].to_pylist())

@@ -108,7 +108,14 @@ def test_online_equals_the_last_row_of_the_frame(tmp_path: Path, settings: Feast
     repository = FeatureRepository(DATASET, tmp_path / "feast", settings)
     with repository.published(ingested, as_of) as published, Progress("join", unit="rows") as progress:
         for split in ("train", "valid", "test"):
-            write_frame(published.store, DATASET, ingested / f"{split}.parquet", tmp_path / f"{split}.parquet", progress)
+            write_frame(
+                published.store,
+                published.service,
+                DATASET,
+                ingested / f"{split}.parquet",
+                tmp_path / f"{split}.parquet",
+                progress,
+            )
     frame = [row for split in ("train", "valid", "test") for row in pq.read_table(tmp_path / f"{split}.parquet").to_pylist()]
     last: dict[str, dict[str, Any]] = {}
     for row in sorted(frame, key=lambda row: row["event_timestamp"]):
@@ -212,7 +219,7 @@ def test_a_field_that_the_service_does_not_offer_is_named(tmp_path: Path) -> Non
             user="user_id",
             item="item_id",
             fields=fields,
-            feature_service=DATASET.feature_service,
+            feature_service="small_shop_v1",
             feast_folder=tmp_path / "feast",
             settings=FeastSpec(),
         )

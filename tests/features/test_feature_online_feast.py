@@ -95,7 +95,7 @@ def online(folder: Path, settings: FeastSpec, **changes: Any) -> OnlineFeatures:
             "user": "user_id",
             "item": "item_id",
             "fields": DATASET.all_fields,
-            "feature_service": DATASET.feature_service,
+            "feature_service": f"{project_name(DATASET.name)}_v1",
             "feast_folder": folder,
             "settings": settings,
             "vectors": VIEWS_OF_VECTORS,
@@ -160,7 +160,7 @@ def test_what_is_stored_as_something_else_is_no_answer(
     folder, settings = published
     features = online(folder, settings)
     # As after a later run has written the field anew, as text.
-    monkeypatch.setitem(features._features[Entity.ITEM], ("items", "price"), pa.string())
+    monkeypatch.setitem(features._types, ("items", "price"), pa.string())
     with pytest.raises(OnlineStoreError, match="as feature 'price' of view 'items', what is no string"):
         features.items(["item-1", "item-2", "item-3", "item-4"])
 
@@ -176,12 +176,13 @@ def test_the_registry_is_read_as_feast_reads_it(published: tuple[Path, FeastSpec
     }
     assert registry.services == {
         service.name: {
-            (projection.name, feature.name)
+            (projection.name, feature.name): feature.dtype.to_value_type().value
             for projection in service.feature_view_projections
             for feature in projection.features
         }
         for service in store.list_feature_services()
     }
+    assert registry.entities == {view.name: tuple(view.entities) for view in store.list_feature_views()}
     assert registry.disabled == frozenset()
     assert read_registry(str(folder / "registry.db"), "another").views == {}
     view = store.get_feature_view("users")

@@ -116,4 +116,4 @@ def test_keys_are_those_that_feast_writes() -> None:
     expected = [
         serialize_entity_key(EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=key)]), 3) for key in keys
     ]
-    assert entity_keys("user_id", keys) == expected
+    assert entity_keys({"user_id": keys}) == expected

@@ -43,7 +43,7 @@ def online(folder: Path, views: VectorViews = VIEWS, dataset: DatasetSpec = DATA
         user=dataset.user,
         item=dataset.item,
         fields=dataset.tabular_fields,
-        feature_service=dataset.feature_service,
+        feature_service="small_shop_v1",
         feast_folder=folder / "feast",
         settings=FeastSpec(),
         vectors=views,

@@ -188,6 +188,13 @@ def test_negatives_are_sampled_in_train_only_and_by_the_row(tmp_path: Path) -> N
     of = sum(not row["label"] for row in all_train)
     assert 0.07 * of < len(negatives) < 0.13 * of
     assert sampled.negatives_dropped == of - len(negatives) == whole.rows_kept - sampled.rows_kept
+    # Aggregates count the others too.
+    assert not (data.folder / "negatives.parquet").exists()
+    counted = made_spec(path, split={"negatives": 0.1}, aggregates=[{"by": ["user"], "windows": ["1d"]}])
+    ingest(counted, tmp_path / "counted", as_of=AS_OF, now=NOW)
+    left_out = pq.read_table(tmp_path / "counted" / "negatives.parquet").to_pylist()
+    assert Ingested(tmp_path / "counted").train.read_bytes() == data.train.read_bytes()
+    assert sorted([*train, *left_out], key=lambda row: row["row_id"]) == all_train
     # Other rows around a row do not change whether it is in the sample.
     _write(tmp_path / "more", [*rows, *made_rows(500, slot="late", ts="2024-01-04T00:00:00")], "csv")
     more = made_spec(tmp_path / "more.csv", split={"negatives": 0.1})

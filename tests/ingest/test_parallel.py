@@ -48,7 +48,7 @@ def test_work_that_fails_and_a_caller_that_stops_leave_no_thread() -> None:
         list(in_order(lambda number: 1 // (number - 5), _numbers(10_000, ended)))
     results = in_order(_slow, _numbers(10_000, ended))
     assert next(iter(results)) == 0
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert ended == ["closed", "closed"]
     assert threading.active_count() == before
 

@@ -181,8 +181,8 @@ def test_many_duplicates_are_found_a_part_at_a_time(tmp_path: Path, monkeypatch:
         _write(log, day, [*_day(day), *_day(day)[10:20], *_day(0)[50:60]])
     plain = _run(_spec(log), tmp_path / "a", 3, None)
     assert (plain.duplicates, plain.duplicates_dropped) == (30 + 30, 60)
-    monkeypatch.setattr("elec.ingest.visible._HASHES", 20)
-    monkeypatch.setattr("elec.ingest.visible._ROWS", 7)
+    monkeypatch.setattr("elec.ingest.duplicates._HASHES", 20)
+    monkeypatch.setattr("elec.ingest.duplicates._ROWS", 7)
     assert _run(_spec(log), tmp_path / "b", 3, None) == plain
     _same(tmp_path / "a", tmp_path / "b")
     assert _run(_spec(log, duplicates="keep"), tmp_path / "c", 3, None).duplicates == 60

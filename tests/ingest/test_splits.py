@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -13,32 +12,34 @@ from hypothesis import strategies as st
 
 from elec.errors import InputError
 from elec.ingest import SPLITS, Ingested, ingest
+from elec.ingest.duplicates import Duplicates
 from elec.ingest.splits import boundaries
-from elec.ingest.sql import Sql
+from elec.ingest.times import Times
+from elec.ingest.window import Window
 from elec.spec import Split
 from tests.ingest.made import AS_OF, NOW, START, made_rows, made_spec, write_csv
+from tests.ingest.made_segments import made_segments
 
 
 @settings(max_examples=30, deadline=None)
 @given(
     times=st.lists(st.integers(0, 40), min_size=3, max_size=200),
+    cuts=st.lists(st.integers(0, 200), max_size=3),
     valid=st.floats(0.05, 0.4),
     test=st.floats(0.05, 0.4),
 )
 def test_time_splits_are_ordered_whole_and_as_close_as_ties_allow(
-    times: list[int], valid: float, test: float, tmp_path_factory: pytest.TempPathFactory
+    times: list[int], cuts: list[int], valid: float, test: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("times")
-    pq.write_table(pa.table({"event_timestamp": pa.array(times, pa.int64())}), folder / "rows.parquet")
-    database = Sql(folder)
-    database.run(f"CREATE VIEW rows AS SELECT * FROM read_parquet('{folder}/rows.parquet')")
+    segments, window = made_segments(folder, times, list(range(len(times))), cuts), Window(as_of=100, now=100)
+    found = Times(segments, window, Duplicates(segments, window, drop=False, work=folder))
     split = Split(valid=valid, test=test)
     if len(set(times)) < 3:
         with pytest.raises(InputError, match="too few to split by time"):
-            boundaries(database, split, "log.csv")
+            boundaries(found, split, "log.csv")
         return
-    position = boundaries(database, split, "log.csv").split_of(np.array(times))
-    database.close()
+    position = boundaries(found, split, "log.csv").split_of(np.array(times))
     groups = [sorted(time for time, at in zip(times, position, strict=True) if at == number) for number in range(3)]
     assert all(groups)
     assert groups[0][-1] < groups[1][0] <= groups[1][-1] < groups[2][0]

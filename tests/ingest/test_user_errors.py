@@ -225,3 +225,20 @@ def test_too_many_bad_rows_block_and_say_why(tmp_path: Path) -> None:
     _fails(tmp_path, BlockedError, pattern, path)
     report = ingest(made_spec(path, max_bad_share=0.3), tmp_path / "out", as_of=AS_OF, now=NOW)
     assert report.reasons == {"age: not a number": 15, "ts: no value": 1}
+
+
+def test_a_name_that_is_too_long_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"x\.\.\.: the name is too long for a file; check `path`"):
+        ingest(made_spec(tmp_path / ("x" * 5000)), tmp_path / "out", as_of=AS_OF, now=NOW)
+
+
+@pytest.mark.parametrize("encoding", ["punycode", "idna", "zlib", "undefined"])
+def test_an_encoding_that_cannot_be_read_piece_by_piece(encoding: str) -> None:
+    with pytest.raises(ValueError, match=rf"`encoding` = '{encoding}' is not known; use utf-8"):
+        made_spec("log.csv", source={"encoding": encoding})
+
+
+def test_a_seed_of_many_digits(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "log.csv", made_rows(120))
+    spec = made_spec(path, split={"by": "random", "valid": 0.3, "test": 0.3, "seed": 10**30})
+    assert ingest(spec, tmp_path / "out", as_of=AS_OF, now=NOW).rows_kept == 120

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from elec import storage
-from elec.cluster.launch import stage, train_on_nodes
+from elec.cluster.jobs import stage
+from elec.cluster.launch import LAST, train_on_nodes
 from elec.cluster.trainjob import problems, train_job, train_job_name
 from elec.deploy.cluster import Cluster
 from elec.errors import InputError, RunFailedError
@@ -204,7 +205,7 @@ def test_what_a_worker_says_is_what_the_user_reads(
     folder, job = prepared
     job = job.model_copy(update={"run_id": "broken"})
     place = job.space.train_job("broken")
-    stage(job, inputs(folder), place)
+    stage(job, inputs(folder), place, LAST)
     storage.write_bytes(storage.join(place, "features", "encoded", "valid.parquet"), b"not Parquet")
     with pytest.raises(RunFailedError, match=r"a worker failed: .*Parquet"):
         train_on_nodes(job, inputs(folder), tmp_path / "model", cluster, namespace="ml")
@@ -227,10 +228,10 @@ def test_a_failure_without_words_is_the_clusters(
 def test_workers_that_never_start(
     cluster: Cluster, trainer: Trainer, prepared: tuple[Path, Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from elec.cluster import launch
+    from elec.cluster import jobs
 
     folder, job = prepared
-    monkeypatch.setattr(launch, "_SECONDS_TO_START", 0.1)
+    monkeypatch.setattr(jobs, "_SECONDS_TO_START", 0.1)
     trainer.work, trainer.active = False, 0
     with pytest.raises(RunFailedError, match=r"has no node after 0\.1 seconds"):
         train_on_nodes(job.model_copy(update={"run_id": "queue"}), inputs(folder), tmp_path / "model", cluster, namespace="ml")

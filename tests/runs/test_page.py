@@ -1,9 +1,5 @@
 import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
@@ -12,50 +8,14 @@ from elec.runs.page import build_page, results_page
 from elec.runs.page.charts import Series, line_chart, ticks
 from elec.runs.page.numbers import UNKNOWN, seconds
 from elec.runs.summary import summarise
+from tests.browser import CHROMIUM, check_nothing_is_loaded, opened, read
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{ 7*7 }}"
 TRACED = {"message": "shapes do not fit", "kind": "RuntimeError", "exit_code": 1, "trace": 'File "adapt.py", line 1'}
 
 
-class Reader(HTMLParser):
-    """Collects tags, attributes and text, and checks that tags close in order."""
-
-    OPEN = frozenset({"meta", "link", "br", "img", "input"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.stack: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.stack == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.OPEN:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        if self.stack and self.stack[-1] != "style":
-            self.text += data + " "
-
-
 def page_of(run) -> str:
     return build_page(summarise(run), run.records())
-
-
-def read(page: str) -> Reader:
-    found = Reader(page)
-    found.text = " ".join(found.text.split())
-    return found
 
 
 def test_the_page_tells_the_run(write, made_up):
@@ -82,18 +42,7 @@ def test_the_page_tells_the_run(write, made_up):
 
 
 def test_nothing_is_loaded_and_nothing_runs(write, made_up):
-    found = read(page_of(write(made_up)))
-    assert not {tag for tag, _ in found.tags} & {"script", "img", "iframe", "object", "embed", "form", "base"}
-    for tag, attributes in found.tags:
-        assert not [name for name in attributes if name.startswith("on") or name in {"src", "style", "srcdoc"}], (
-            tag,
-            attributes,
-        )
-        if tag == "link":
-            assert attributes["href"] == "data:,"
-    policy = next(a["content"] for _, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy.startswith("default-src 'none'")
-    assert "unsafe" not in policy
+    check_nothing_is_loaded(page_of(write(made_up)))
 
 
 def test_the_best_of_each_column_is_marked(write, made_up):
@@ -317,20 +266,6 @@ def test_charts_leave_out_what_cannot_be_drawn():
 )
 def test_durations(value, text):
     assert seconds(value) == text
-
-
-def opened(page: str, folder: Path) -> tuple[str, list[str]]:
-    """Opens a page in Chromium; gives the DOM and the console's lines.
-
-    The page's policy allows no request, so that any attempt at one is a line of the console, as is every error of the page.
-    """
-    path = folder / "page.html"
-    path.write_text(page, encoding="utf-8")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"]
-    command += ["--disable-background-networking", "--disable-component-update", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    command += [f"--user-data-dir={folder / 'profile'}", "--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

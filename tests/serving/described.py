@@ -18,7 +18,7 @@ def describe(number: int = 0, **changes: Any) -> Manifest:
         "user": dataset.user,
         "item": dataset.item,
         "fields": dataset.tabular_fields,
-        "feature_service": dataset.feature_service,
+        "feature_service": f"{dataset.name}_v1",
         "slots": sum(field.width for field in dataset.tabular_fields),
         "opset": 20,
         "files": {},

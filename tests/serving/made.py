@@ -173,7 +173,16 @@ def make_model(
 
 def metadata(**other: object) -> BundleMetadata:
     return BundleMetadata.model_validate(
-        {"run_id": "run-1", "as_of": AS_OF, "code_version": "abc", "metrics": {"auc": 0.7}, "llm": "none"} | other
+        {
+            "run_id": "run-1",
+            "as_of": AS_OF,
+            "code_version": "abc",
+            "metrics": {"auc": 0.7},
+            "llm": "none",
+            "feature_service": f"{SPEC.dataset.name}_v1",
+            "feature_views": ("users", "items"),
+        }
+        | other
     )
 
 

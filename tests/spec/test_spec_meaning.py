@@ -23,7 +23,6 @@ def test_fields_and_their_order() -> None:
     assert spec.fields_of(Entity.CONTEXT) == ()
     assert spec.key_of(Entity.ITEM) == "ad"
     assert not spec.key_fields[0].in_text
-    assert spec.feature_service == "ads_v1"
 
 
 def test_a_listed_key_keeps_its_settings_and_its_place() -> None:

@@ -1,5 +1,6 @@
 """Unlabelled pairs: who meets whom, what the teacher reads of it, and what the student learns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from elec.features.encoding import EncodedField
+from elec.features.ids import MISSING
 from elec.models import gain_network, vanilla_network
 from elec.spec import Entity, Kind
 from elec.spec.learning import DistillSpec, ModelSpec, UnlabelledSpec
@@ -66,6 +68,16 @@ def test_the_distinct_items_are_those_of_the_train_rows(tmp_path: Path) -> None:
     assert found.slots_IS.tolist() == slots[[3, 4, 5]].tolist()
     assert found.vector_IV is not None
     assert found.vector_IV.tolist() == vectors[[3, 4, 5], 1].tolist()
+
+
+def test_what_is_of_a_pair_is_missing_of_pairs_that_were_never_shown() -> None:
+    fields = (*FIELDS, EncodedField("user_x_item", 1, 20, Kind.CATEGORICAL, Entity.PAIR))
+    items = replace(ITEMS, slots_IS=np.column_stack([ITEMS.slots_IS, [10, 11, 12]]))
+    rows = batch()
+    rows = replace(rows, slots_BS=torch.cat([rows.slots_BS, torch.full((len(rows), 1), 15)], dim=1))
+    found = UnlabelledPairs(fields, settings(), items, CPU, None).draw(rows)
+    assert found.slots_BS[:, -1].tolist() == [MISSING] * len(found)
+    assert found.slots_BS[:, 0].tolist() == rows.slots_BS[:, 0].tolist()
 
 
 def test_a_pair_has_the_users_row_and_the_items_fields() -> None:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from elec.runs.page.numbers import compact
+
 #: The drawing's size and margins, in SVG units.
 WIDTH, HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 40
@@ -75,6 +77,7 @@ def line_chart(
     y_label: str,
     square: tuple[float, float] | None = None,
     whole_x: bool = False,
+    logarithmic: bool = False,
 ) -> Chart | None:
     """Lays out a chart.
 
@@ -85,6 +88,7 @@ def line_chart(
         y_label: Beside it.
         square: One range for both axes, with the diagonal drawn; left out, the range follows from the points.
         whole_x: Whether x counts whole things (epochs).
+        logarithmic: Whether both axes are; the points are positive.
 
     Returns:
         The chart, or None if there is nothing to draw.
@@ -96,6 +100,8 @@ def line_chart(
     kept = [one for one in kept if one.points]
     if not kept:
         return None
+    if logarithmic:
+        kept = [Series(one.name, [(math.log10(x), math.log10(y)) for x, y in one.points], dots=one.dots) for one in kept]
     xs = [x for one in kept for x, _ in one.points]
     ys = [y for one in kept for _, y in one.points]
     x_range = square or (min(xs), max(xs))
@@ -111,6 +117,8 @@ def line_chart(
             round(HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM), 1),
         )
 
+    marks = _powers if logarithmic else ticks
+    whole_x = whole_x or logarithmic
     lines = []
     for one in reversed(kept):
         placed = [place(*point) for point in _thinned(one.points)]
@@ -122,8 +130,8 @@ def line_chart(
         title=title,
         x_label=x_label,
         y_label=y_label,
-        x_ticks=tuple(Tick(place(value, y_range[0])[0], label) for value, label in ticks(*x_range, whole=whole_x)),
-        y_ticks=tuple(Tick(place(x_range[0], value)[1], label) for value, label in ticks(*y_range)),
+        x_ticks=tuple(Tick(place(value, y_range[0])[0], label) for value, label in marks(*x_range, whole=whole_x)),
+        y_ticks=tuple(Tick(place(x_range[0], value)[1], label) for value, label in marks(*y_range)),
         lines=tuple(lines),
         diagonal="M{:g},{:g}L{:g},{:g}".format(*corners[0], *corners[1]) if square else "",
     )
@@ -147,6 +155,11 @@ def ticks(low: float, high: float, *, whole: bool = False, about: int = 5) -> li
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [(number * step, f"{number * step:.{digits}f}") for number in range(first, last + 1)]
+
+
+def _powers(low: float, high: float, *, whole: bool = True) -> list[tuple[float, str]]:
+    """Ticks of a logarithmic axis: powers of ten, whole ones, between two exponents."""
+    return [(at, compact(10.0**at)) for at, _ in ticks(low, high, whole=whole)]
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

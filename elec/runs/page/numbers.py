@@ -21,6 +21,14 @@ def count(value: float | None) -> str:
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:,.0f}"
 
 
+def compact(value: float) -> str:
+    """A number in few characters: 1,250 is 1.25k."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size <= abs(value) < 1e15:
+            return f"{value / size:.4g}{letter}"
+    return f"{value:.4g}".replace("e+", "e")
+
+
 def percent(value: float | None, digits: int = 1) -> str:
     """A share."""
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.{digits}%}"

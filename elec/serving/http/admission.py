@@ -7,8 +7,9 @@ thread would cost more than it gains. What waits for a feature store, and what i
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from elec.serving.http.protocol_errors import RequestError
@@ -34,6 +35,11 @@ class RefusedError(RequestError):
         self.kind = kind
 
 
+def too_late(seconds: float) -> RefusedError:
+    """The time is over."""
+    return RefusedError(f"no answer within {seconds:g} seconds; try again", 503, "time")
+
+
 class Admission:
     """The house: how many are inside, and whether it is about to close.
 
@@ -51,11 +57,23 @@ class Admission:
         self.draining = False
 
     def __enter__(self) -> None:
+        self.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def enter(self) -> None:
+        """Lets a request in.
+
+        Raises:
+            RefusedError: If the house is full.
+        """
         if self.inside >= self._queue:
             raise RefusedError(f"{self.inside} requests are being answered, and more wait nowhere; try again", 429, "queue")
         self.inside += 1
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """One that was let in is done."""
         self.inside -= 1
 
 
@@ -73,7 +91,7 @@ class Workroom:
         self._few = min(queue, max(_FEW, queue // 8))
         self._inside = 0
         self._empty_at = time.monotonic()
-        self._turn = asyncio.Lock()
+        self._waiting: deque[Callable[[], None]] = deque()
         # One thread: threads do not share a store, and a second one would only wait for the interpreter.
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look-up")
 
@@ -87,15 +105,19 @@ class Workroom:
             raise RefusedError(f"{self._inside} requests have been waiting for too long already; try again", 429, "crowd")
 
     async def here(self, work: Callable[[], T]) -> T:
-        """Does small work on the event loop."""
-        self._enter()
-        try:
-            async with self._turn:
-                # The loop has its turn before each work: it reads what came in meanwhile, and refuses what is too much.
-                await asyncio.sleep(0)
-                return work()
-        finally:
-            self._leave()
+        """Does small work on the event loop; what is cancelled before its turn is not begun."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def begin() -> None:
+            if done.done():
+                return
+            try:
+                done.set_result(work())
+            except Exception as error:
+                done.set_exception(error)
+
+        self.soon(begin)
+        return await done
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Does work that waits, or takes long, in the thread; what is cancelled before its turn is not begun."""
@@ -105,9 +127,49 @@ class Workroom:
         finally:
             self._leave()
 
+    def soon(self, work: Callable[[], None]) -> None:
+        """Has small work done on the event loop in its turn.
+
+        Args:
+            work: Raises nothing.
+        """
+        self._enter()
+        self._waiting.append(work)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def hand_over(self, work: Callable[[], T], done: Callable[["Future[T]"], None]) -> "Future[T]":
+        """Has work done in the thread.
+
+        Args:
+            work: That waits, or takes long.
+            done: Called on the event loop with the work's future, also if that was cancelled before its turn.
+        """
+        loop = asyncio.get_running_loop()
+        self._enter()
+
+        def leave(future: "Future[T]") -> None:
+            self._leave()
+            done(future)
+
+        future = self._threads.submit(work)
+        future.add_done_callback(lambda future: loop.call_soon_threadsafe(leave, future))
+        return future
+
     def close(self) -> None:
         """Begins nothing any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _next(self) -> None:
+        work = self._waiting[0]
+        try:
+            work()
+        finally:
+            self._waiting.popleft()
+            self._leave()
+            if self._waiting:
+                # The loop has its turn before each work: it reads what came in meanwhile, and refuses what is too much.
+                asyncio.get_running_loop().call_soon(self._next)
 
     def _enter(self) -> None:
         if not self._inside:

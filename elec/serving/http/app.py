@@ -4,37 +4,29 @@ Requests are read and answered as bytes, and every bound is checked before any w
 answered with one sentence: `{"error": "..."}`.
 """
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import orjson
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from elec.errors import InputError
-from elec.features.store_config import OnlineStoreError
-from elec.serving.http.admission import Admission, RefusedError, Workroom
+from elec.serving.http.admission import Admission, Workroom
 from elec.serving.http.auth import Token
-from elec.serving.http.front import Excuse, Front
+from elec.serving.http.excuses import EXCUSED, Excuses, refusal
+from elec.serving.http.front import Front, response_of
+from elec.serving.http.lane import Lane
+from elec.serving.http.ledger import Ledger
 from elec.serving.http.openapi import Described
-from elec.serving.http.protocol_errors import RequestError
 from elec.serving.http.routes import Routes
-from elec.serving.predictor import FeatureLookupError
 from elec.serving.service import Serving
 from elec.serving.telemetry.logs import AccessLog
 from elec.serving.telemetry.metrics import Metrics
 from elec.serving.telemetry.prediction_log import PredictionLog
 from elec.spec.serving import ServingSpec
 from elec.version import code_version
-
-log = logging.getLogger("elec.serving")
-
-#: Seconds after which a client that was turned away may try again.
-RETRY_AFTER = 1
 
 
 def create_app(
@@ -80,50 +72,39 @@ def create_app(
         app.add_route(path, answer, methods=[method], include_in_schema=False)
     described = Described(serving, settings, closed=bool(token))
     app.openapi = described.document  # type: ignore[method-assign]
-    excuses = _excuses(metrics)
-    for kind, excuse in excuses:
+    excuses, ledger = Excuses(metrics), Ledger(metrics, access or AccessLog())
+
+    async def excuse(_: Request, error: Exception) -> Response:
+        reply = excuses.reply(error)
+        assert reply is not None
+        return response_of(reply)
+
+    for kind in EXCUSED:
         app.add_exception_handler(kind, excuse)
+    app.add_exception_handler(HTTPException, _http_error)
     return Front(
         app,
         admission=admission,
         token=token,
-        metrics=metrics,
-        access=access or AccessLog(),
-        direct={(method, path): answer for path, (method, answer) in table.items() if "{" not in path},
         excuses=excuses,
+        ledger=ledger,
+        direct={(method, path): answer for path, (method, answer) in table.items() if "{" not in path},
+        lane=Lane(
+            routes.planners(),
+            settings=settings,
+            admission=admission,
+            workroom=workroom,
+            token=token,
+            excuses=excuses,
+            ledger=ledger,
+        ),
     )
 
 
-def _excuses(metrics: Metrics) -> list[tuple[type[Exception], Excuse]]:
-    """What exceptions are answered with, the most special ones first."""
-
-    def answer(message: str, status: int, headers: Any = None) -> Response:
-        content = orjson.dumps({"error": message})
-        return Response(content, status_code=status, media_type="application/json", headers=headers)
-
-    async def refusal(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RefusedError)
-        metrics.refused(error.kind)
-        return answer(str(error), error.status, {"Retry-After": str(RETRY_AFTER)})
-
-    async def request_error(_: Request, error: Exception) -> Response:
-        metrics.error("request")
-        return answer(str(error), error.status if isinstance(error, RequestError) else 400)
-
-    async def lookup_error(_: Request, error: Exception) -> Response:
-        log.error("%s", error)
-        metrics.error("store")
-        return answer(str(error), 503, {"Retry-After": str(RETRY_AFTER)})
-
-    async def http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        # The headers say which methods there are.
-        return answer(f"{request.method} {request.url.path}: {str(error.detail).lower()}", error.status_code, error.headers)
-
-    return [
-        (RefusedError, refusal),
-        (FeatureLookupError, lookup_error),
-        (OnlineStoreError, lookup_error),
-        (InputError, request_error),
-        (HTTPException, http_error),
-    ]
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the framework says of paths and methods; its headers say which methods there are."""
+    assert isinstance(error, HTTPException)
+    response = response_of(refusal(f"{request.method} {request.url.path}: {str(error.detail).lower()}", error.status_code))
+    headers: Any = error.headers or {}
+    response.headers.update(headers)
+    return response

@@ -3,6 +3,7 @@
 from typing import Any
 
 from elec.serving.http.protocol import LLM, MODEL_NAME, OUTPUT, VECTORS
+from elec.serving.http.protocol_rank import LONGEST_KEY
 from elec.serving.http.protocol_tensors import ACCEPTED, FLOATS, INTEGERS, TEXT
 from elec.serving.manifest import Manifest
 from elec.spec.dataset import Entity, FieldSpec, Kind
@@ -13,7 +14,7 @@ _INT64 = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
 _NUMBER = {"type": "number"}
 _TEXT = {"type": "string"}
 _SIZE = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
-_KEY = {"anyOf": [{"type": "string", "minLength": 1}, _INT64]}
+_KEY = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}, _INT64]}
 _OBJECT = {"type": "object"}
 
 

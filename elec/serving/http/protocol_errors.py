@@ -17,3 +17,8 @@ class RequestError(InputError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+def too_large(most: int) -> RequestError:
+    """The body is over the bound."""
+    return RequestError(f"the body is larger than {most:,} bytes; send fewer rows at once", status=413)

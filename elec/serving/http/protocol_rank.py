@@ -17,6 +17,9 @@ from elec.serving.http.protocol_tensors import is_whole
 from elec.serving.ranker import Ranked
 from elec.spec.dataset import Entity, FieldSpec, Kind
 
+#: Letters of a key: it is kept with what is known of its item, and how many items are kept is bounded by their number alone.
+LONGEST_KEY = 1024
+
 _KNOWN = ("user", "items", "candidates", "context", "sort", "id")
 
 
@@ -95,14 +98,16 @@ def rank_response(asked: RankRequest, ranked: Ranked, bundle_id: str) -> bytes:
 
 
 def _keys(name: str, keys: list[Any]) -> list[str]:
-    # All are texts almost always, and none is empty.
-    if set(map(type, keys)) == {str} and "" not in keys:
+    # All are texts almost always, and none is empty or long.
+    if set(map(type, keys)) == {str} and "" not in keys and max(map(len, keys)) <= LONGEST_KEY:
         return keys
     return [_key(name, key) for key in keys]
 
 
 def _key(name: str, value: Any) -> str:
     if isinstance(value, str) and value:
+        if len(value) > LONGEST_KEY:
+            raise RequestError(f"'{name}' holds a key of {len(value):,} letters; send at most {LONGEST_KEY:,}")
         return value
     if is_whole(value):
         return str(int(value))

@@ -3,30 +3,31 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
-from elec.serving.http.admission import Admission, RefusedError, Workroom
-from elec.serving.http.front import Answer, Told, told
+from elec.serving.http.admission import Admission, Workroom, too_late
+from elec.serving.http.front import Answer, response_of
+from elec.serving.http.plans import Plan, Planner, Reply, Told, header, told
 from elec.serving.http.protocol import MODEL_NAME, Records, infer_response, model_metadata, parse_infer, parse_json
 from elec.serving.http.protocol_binary import HEADER_LENGTH, split_body
-from elec.serving.http.protocol_errors import RequestError
+from elec.serving.http.protocol_errors import RequestError, too_large
 from elec.serving.http.protocol_rank import parse_rank, rank_response
 from elec.serving.predictor import FeatureLookupError, Predictor
+from elec.serving.ranker import Ranked
 from elec.serving.service import Service, Serving
 from elec.serving.telemetry.metrics import Metrics
 from elec.serving.telemetry.prediction_log import PredictionLog
 from elec.spec.serving import ServingSpec
 from elec.version import code_version
-
-T = TypeVar("T")
 
 _MODEL = f"/v2/models/{MODEL_NAME}"
 _VERSION = f"{_MODEL}/versions/{{version}}"
@@ -64,11 +65,14 @@ class Routes:
         self._metrics = metrics
         self._prediction_log = prediction_log
 
+    def planners(self) -> Mapping[str, Planner]:
+        """What reads the requests that are asked most, by path."""
+        return {"/rank": self._rank, f"{_MODEL}/infer": self._infer}
+
     def table(self) -> dict[str, tuple[str, Answer]]:
         """Method and answer by path; what is asked most stands first."""
         answers: dict[str, tuple[str, Answer]] = {
-            "/rank": ("POST", self._bounded(self._rank)),
-            f"{_MODEL}/infer": ("POST", self._bounded(self._infer)),
+            **{path: ("POST", self._bounded(planner)) for path, planner in self.planners().items()},
             f"{_VERSION}/infer": ("POST", self._bounded(self._infer)),
             "/v2/health/live": ("GET", self._live),
             "/v2/health/ready": ("GET", self._ready),
@@ -81,10 +85,10 @@ class Routes:
         }
         return {path: (method, _named(path, answer)) for path, (method, answer) in answers.items()}
 
-    async def _rank(self, request: Request, body: bytes) -> Response:
-        service, about = self._serving.current, told(request.scope)
+    def _rank(self, scope: Scope, body: bytes) -> Plan:
+        service, about = self._serving.current, told(scope)
         asked = parse_rank(parse_json(body), service.manifest.fields, self._settings.rows)
-        about.bundle, about.request = service.version, asked.id or _request_id(request)
+        about.bundle, about.request = service.version, asked.id or _request_id(scope)
         ranker = service.ranker
         if service.manifest.network != "vanilla":
             raise RequestError(f"a {service.manifest.network} network does not rank; score its records with /infer", 422)
@@ -93,32 +97,40 @@ class Routes:
                 "ranking looks features up in Feast, and this server was started without it; start it with --feast FOLDER"
             )
         recorded = self._prediction_log is not None and self._prediction_log.sampled()
-        ranked = await self._workroom.aside(lambda: ranker.rank(asked.user, asked.items, asked.context, recorded=recorded))
-        about.seconds = dict(ranked.seconds)
-        self._metrics.observe_rank(
-            ranked.kept, len(asked.items), ranked.unknown_user, ranked.unknown_items, bool(ranked.degraded)
-        )
-        self._metrics.observe_scores(ranked.scores_N, service.version)
-        if ranked.records is not None:
-            self._log(about, ranked.records, ranked.scores_N)
-        return _content(rank_response(asked, ranked, service.version))
 
-    async def _infer(self, request: Request, body: bytes) -> Response:
-        service, about = self._service(request), told(request.scope)
+        def answer(ranked: Ranked) -> Reply:
+            about.seconds = dict(ranked.seconds)
+            self._metrics.observe_rank(
+                ranked.kept, len(asked.items), ranked.unknown_user, ranked.unknown_items, bool(ranked.degraded)
+            )
+            self._metrics.observe_scores(ranked.scores_N, service.version)
+            if ranked.records is not None:
+                self._log(about, ranked.records, ranked.scores_N)
+            return Reply(rank_response(asked, ranked, service.version))
+
+        return Plan(True, lambda: ranker.rank(asked.user, asked.items, asked.context, recorded=recorded), answer)
+
+    def _infer(self, scope: Scope, body: bytes) -> Plan:
+        service, about = self._service(scope), told(scope)
         predictor, manifest = service.predictor, service.manifest
         about.bundle = service.version
-        header, tail = split_body(body, request.headers.get(HEADER_LENGTH))
-        content = parse_json(header)
+        content_part, tail = split_body(body, header(scope, HEADER_LENGTH.encode()))
+        content = parse_json(content_part)
         records = parse_infer(content, manifest.fields, self._settings.rows, manifest.vector_size, manifest.llm_size, tail)
-        about.request = content.get("id") or _request_id(request)
+        about.request = content.get("id") or _request_id(scope)
         look_up = manifest.vectors is not None and records.vectors_N2V is None
-        room = self._workroom.aside if look_up or records.rows > _ROWS_HERE else self._workroom.here
-        scores_N, about.seconds = await room(lambda: score(predictor, records, look_up=look_up))
-        self._metrics.observe_scores(scores_N, service.version)
-        if self._prediction_log is not None and self._prediction_log.sampled():
-            self._log(about, records.table, scores_N)
-        answer, length = infer_response(content, scores_N, service.version)
-        return _content(answer) if length is None else _content(answer, length)
+
+        def answer(result: tuple[np.ndarray, dict[str, float]]) -> Reply:
+            scores_N, about.seconds = result
+            self._metrics.observe_scores(scores_N, service.version)
+            if self._prediction_log is not None and self._prediction_log.sampled():
+                self._log(about, records.table, scores_N)
+            made, length = infer_response(content, scores_N, service.version)
+            if length is None:
+                return Reply(made)
+            return Reply(made, kind=b"application/octet-stream", headers=((HEADER_LENGTH.encode(), str(length).encode()),))
+
+        return Plan(look_up or records.rows > _ROWS_HERE, lambda: score(predictor, records, look_up=look_up), answer)
 
     async def _live(self, _: Request) -> Response:
         return _json({"live": True})
@@ -131,7 +143,7 @@ class Routes:
         return _json({"name": "elec", "version": code_version(), "extensions": ["binary_tensor_data"]})
 
     async def _model(self, request: Request) -> Response:
-        service = self._service(request)
+        service = self._service(request.scope)
         versions = [service.version]
         if "version" not in request.path_params and self._serving.previous is not None:
             versions.append(self._serving.previous.version)
@@ -139,7 +151,9 @@ class Routes:
 
     async def _model_ready(self, request: Request) -> Response:
         ready = not self._admission.draining
-        return _json({"name": MODEL_NAME, "version": self._service(request).version, "ready": ready}, 200 if ready else 503)
+        return _json(
+            {"name": MODEL_NAME, "version": self._service(request.scope).version, "ready": ready}, 200 if ready else 503
+        )
 
     async def _figures(self, _: Request) -> Response:
         # As text it is made from what is kept; a large server's takes a millisecond.
@@ -150,18 +164,18 @@ class Routes:
         request = about.request or uuid.uuid4().hex
         self._prediction_log.offer(request, records, scores_N, about.bundle, datetime.now(UTC))
 
-    def _service(self, request: Request) -> Service:
-        """What the request asks for: the current service, or the version in its path."""
-        if "version" not in request.path_params:
+    def _service(self, scope: Scope) -> Service:
+        """What a request asks for: the current service, or the version in its path."""
+        version = scope.get("path_params", {}).get("version")
+        if version is None:
             return self._serving.current
-        version = request.path_params["version"]
         service = self._serving.find(version)
         if service is None:
             served = [kept.version for kept in (self._serving.current, self._serving.previous) if kept is not None]
             raise RequestError(f"version '{version[:100]}' is not served here; versions: {', '.join(served)}", 404)
         return service
 
-    def _bounded(self, answer: Callable[[Request, bytes], Awaitable[Response]]) -> Answer:
+    def _bounded(self, planner: Planner) -> Answer:
         """An answer within the bounds of the house: its queue, its time, and the size of a body."""
 
         async def bounded(request: Request) -> Response:
@@ -172,11 +186,13 @@ class Routes:
                         body = await _body(request, self._settings.body_bytes)
                         read = True
                         self._workroom.check()
-                        return await answer(request, body)
+                        plan = planner(request.scope, body)
+                        room = self._workroom.aside if plan.aside else self._workroom.here
+                        return response_of(plan.answer(await room(plan.work)))
                 except TimeoutError:
                     seconds = self._settings.timeout_seconds
                     if read:
-                        raise RefusedError(f"no answer within {seconds:g} seconds; try again", 503, "time") from None
+                        raise too_late(seconds) from None
                     raise RequestError(f"the body did not arrive within {seconds:g} seconds; send it faster", 408) from None
 
         return bounded
@@ -226,7 +242,7 @@ async def _body(request: Request, most: int) -> bytes:
     """The request's body, as long as it is within the bound; a longer one is not read to its end."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
-        raise _too_large(most)
+        raise too_large(most)
     parts: list[bytes] = []
     size = 0
     more = True
@@ -237,29 +253,15 @@ async def _body(request: Request, most: int) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > most:
-            raise _too_large(most)
+            raise too_large(most)
         parts.append(part)
         more = message.get("more_body", False)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _too_large(most: int) -> RequestError:
-    return RequestError(f"the body is larger than {most:,} bytes; send fewer rows at once", status=413)
-
-
-def _request_id(request: Request) -> str:
-    return request.headers.get("x-request-id", "")[:128]
-
-
-def _content(content: bytes, header_length: int | None = None) -> Response:
-    if header_length is None:
-        return Response(content, media_type="application/json")
-    return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
+def _request_id(scope: Scope) -> str:
+    return (header(scope, b"x-request-id") or "")[:128]
 
 
 def _json(content: Any, status: int = 200) -> Response:
-    return (
-        _content(orjson.dumps(content))
-        if status == 200
-        else Response(orjson.dumps(content), status, media_type="application/json")
-    )
+    return response_of(Reply(orjson.dumps(content), status))

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from elec.errors import InputError
 from elec.serving.http.admission import Admission
+from elec.serving.http.connection import Connection
+from elec.serving.http.front import Front
 from elec.spec.serving import ServingSpec
 
 #: After SIGTERM new connections are still answered for this long at most: a balancer learns late that a server has gone.
@@ -21,7 +22,7 @@ _SECONDS_BETWEEN_LOOKS = 0.02
 
 
 def serve(
-    app: ASGIApp,
+    app: Front,
     listener: socket.socket,
     settings: ServingSpec,
     admission: Admission,
@@ -41,6 +42,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        http=Connection,
         # Nothing here asks who the client is.
         proxy_headers=False,
         ws="none",

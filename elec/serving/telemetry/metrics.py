@@ -25,6 +25,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,7 @@ SCORE_EDGES = (
     *(0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975, 1.0),
 )
 PARTS = ("look_up", "encode", "model", "http")
+NO_PARTS: Mapping[str, float] = MappingProxyType({})
 
 #: Of `render`.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -93,13 +95,14 @@ class Metrics:
         """Takes where the prediction log's figures are read at every scrape: `PredictionLog.figures`."""
         self._prediction_log = figures
 
-    def observe_request(self, route: str, status: int, seconds: float) -> None:
+    def observe_request(self, route: str, status: int, seconds: float, parts: Mapping[str, float] = NO_PARTS) -> None:
         """Counts an answered request.
 
         Args:
             route: The route's own path, not what the client wrote.
             status: Of the answer.
             seconds: All of its time.
+            parts: Where it went: seconds by part, any of `PARTS`; `http` is the time that none of the others had.
         """
         with self._lock:
             if route not in self._seconds:
@@ -107,16 +110,8 @@ class Metrics:
                 self._seconds.setdefault(route, Histogram(LATENCY_EDGES))
             self._requests[route, status] += 1
             self._seconds[route].add(seconds)
-
-    def observe_parts(self, parts: Mapping[str, float]) -> None:
-        """Counts where a request's time went.
-
-        Args:
-            parts: Seconds by part, any of `PARTS`; `http` is the time that none of the others had.
-        """
-        with self._lock:
-            for part, seconds in parts.items():
-                self._parts[part].add(seconds)
+            for part, taken in parts.items():
+                self._parts[part].add(taken)
 
     def observe_rank(self, kept: int, asked: int, unknown_user: bool, unknown_items: int, degraded: bool) -> None:
         """Counts what a ranking found.

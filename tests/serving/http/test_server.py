@@ -172,6 +172,7 @@ def test_rank(ranking: httpx.Client, bundle: Bundle) -> None:
         ({"user": "u1", "items": "i1"}, 400, "'items' is missing or no list"),
         ({"user": "u1", "items": [None]}, 400, "'items' holds None, which is no key"),
         ({"user": True, "items": []}, 400, "'user' holds True"),
+        ({"user": "u1", "items": ["i" * 1025]}, 400, "'items' holds a key of 1,025 letters"),
         ({"user": "u1", "items": ["i1"], "candidates": []}, 400, "'items' and 'candidates' are both there"),
         ({"user": "u1", "items": ["i1"], "top": 5}, 400, "'top' is not known here"),
         ({"user": "u1", "items": ["i1"], "sort": 1}, 400, "'sort' is 1"),

@@ -35,10 +35,10 @@ def samples(metrics: Metrics) -> dict[str, float]:
 def test_requests_errors_and_times(manifest: Manifest) -> None:
     metrics = Metrics(in_flight=lambda: 3)
     metrics.set_bundle(manifest, "float32")
-    metrics.observe_request("/rank", 200, 0.0021)
+    parts = {"look_up": 0.001, "encode": 0.0002, "model": 0.0001, "http": 0.0003}
+    metrics.observe_request("/rank", 200, 0.0021, parts)
     metrics.observe_request("/rank", 200, 0.0004)
     metrics.observe_request("/rank", 503, 2.0)
-    metrics.observe_parts({"look_up": 0.001, "encode": 0.0002, "model": 0.0001, "http": 0.0003})
     metrics.error("feature_store")
     metrics.refused("queue")
     found = samples(metrics)
@@ -177,8 +177,7 @@ def test_a_request_pays_little(manifest: Manifest) -> None:
     def seconds() -> float:
         start = time.thread_time()
         for _ in range(1000):
-            metrics.observe_request("/rank", 200, 0.002)
-            metrics.observe_parts(parts)
+            metrics.observe_request("/rank", 200, 0.002, parts)
             metrics.observe_rank(90, 100, False, 1, False)
             metrics.observe_scores(scores)
         return (time.thread_time() - start) / 1000

@@ -1,0 +1,1 @@
+"""Aggregates: counts and click-through rates over look-back windows, as Feast views of their own."""
