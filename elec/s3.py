@@ -16,6 +16,10 @@ ATTEMPTS = 6
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 
+# What S3 says when a condition does not hold, and when there is nothing.
+_CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_GONE = {"NoSuchKey", "404"}
+
 
 def bucket_and_key(uri: str | Path) -> tuple[str, str]:
     """The bucket and the key of a URI.
@@ -53,17 +57,26 @@ def client_at(endpoint: str | None) -> Any:
 
 
 def body(bucket: str, key: str) -> bytes:
-    """An object's content. boto3 asks again for an answer that fails, but not for one that is cut off in its middle."""
+    """An object's content."""
+    return body_and_tag(bucket, key)[0]
+
+
+def body_and_tag(bucket: str, key: str) -> tuple[bytes, str]:
+    """An object's content, and S3's name for it.
+
+    boto3 asks again for an answer that fails, but not for one that is cut off in its middle.
+    """
     from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
     for number in range(ATTEMPTS):
         try:
-            body: bytes = client().get_object(Bucket=bucket, Key=key)["Body"].read()
+            answer = client().get_object(Bucket=bucket, Key=key)
+            body: bytes = answer["Body"].read()
         except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
             if number + 1 == ATTEMPTS:
                 raise
         else:
-            return body
+            return body, str(answer["ETag"])
     raise AssertionError("unreachable")
 
 
@@ -73,12 +86,31 @@ def put_if_absent(bucket: str, key: str, content: bytes, uri: str) -> None:
     Raises:
         FileExistsError: If there is one.
     """
+    if not put_if(bucket, key, content, tag=None):
+        raise FileExistsError(uri)
+
+
+def put_if(bucket: str, key: str, content: bytes, *, tag: str | None) -> bool:
+    """Writes an object, if nobody else has in between: of two writers one wins.
+
+    Args:
+        bucket: Where.
+        key: Where.
+        content: The new one.
+        tag: Of the content that is replaced; None if there has to be none.
+
+    Returns:
+        False if another object is there, or none any more.
+    """
+    condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
     try:
-        client().put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+        client().put_object(Bucket=bucket, Key=key, Body=content, **condition)
     except client().exceptions.ClientError as error:
-        if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
-            raise FileExistsError(uri) from None
+        code = error.response["Error"]["Code"]
+        if code in _CHANGED or (tag is not None and code in _GONE):
+            return False
         raise
+    return True
 
 
 def filesystem() -> Any:

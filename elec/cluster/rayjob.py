@@ -16,7 +16,8 @@ from elec import storage
 from elec.cluster.jobs import REPORT, owner
 from elec.cluster.trainjob import container_settings, name_problems, pod_settings, unknown_fields
 from elec.deploy.check import problems as pod_problems
-from elec.deploy.kserve import Manifest, environment
+from elec.deploy.environment import environment
+from elec.deploy.kserve import Manifest
 from elec.errors import InputError
 from elec.spec.run import RunSpec
 from elec.version import image_name, image_tag

@@ -13,7 +13,8 @@ from typing import Any
 from elec import storage
 from elec.cluster.jobs import REPORT, owner
 from elec.deploy.check import problems as pod_problems
-from elec.deploy.kserve import GPU, Manifest, environment
+from elec.deploy.environment import environment
+from elec.deploy.kserve import GPU, Manifest
 from elec.spec.run import ClusterSpec
 from elec.version import image_name, image_tag
 

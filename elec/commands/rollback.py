@@ -33,7 +33,7 @@ def rollback(
             typer.echo(f"{address} serves {now.previous}")
     else:
         run_id = ""
-    champion = space.rollback(run_id)
+    champion = space.rollback(run_id, now)
     typer.echo(f"{champion.bundle_id} is the champion again, in place of {champion.previous}")
     if loaded.run.deploy.target == "local":
         typer.echo(

@@ -23,9 +23,9 @@ import yaml
 
 from elec import storage
 from elec.deploy.arguments import settings_arguments
+from elec.deploy.environment import SCRATCH, environment
 from elec.errors import InputError
 from elec.spec import Spec
-from elec.spec.run import ClusterSpec
 from elec.version import image_name, image_tag
 
 SERVING_GROUP = "serving.kserve.io"
@@ -42,7 +42,6 @@ _USER = 10001
 _BUNDLE = "/mnt/models"
 #: Of a pod that ends: until no proxy sends it requests, and from the last answer to its end.
 _SECONDS_TO_BE_FORGOTTEN, _SECONDS_TO_END = 5, 5
-_SCRATCH = "/tmp"  # noqa: S108 - a volume of the pod's own
 _SCRATCH_MEBIBYTES = 1024
 
 Manifest = dict[str, Any]
@@ -193,7 +192,7 @@ def _runtime(spec: Spec, version: Version, feast_folder: str) -> dict[str, Any]:
     kind = "serving-gpu" if deploy.gpus else "serving"
     scratch = _SCRATCH_MEBIBYTES
     if spec.run.serving.log_share:
-        arguments += ["--prediction-log", f"{_SCRATCH}/predictions"]
+        arguments += ["--prediction-log", f"{SCRATCH}/predictions"]
         scratch += math.ceil(spec.run.serving.log_bytes / 2**20)
     container = {
         "name": CONTAINER,
@@ -215,7 +214,7 @@ def _runtime(spec: Spec, version: Version, feast_folder: str) -> dict[str, Any]:
         "startupProbe": _probe("ready", period=2, failures=150),
         "readinessProbe": _probe("ready", period=5, failures=3),
         "livenessProbe": _probe("live", period=10, failures=3),
-        "volumeMounts": [{"name": "scratch", "mountPath": _SCRATCH}],
+        "volumeMounts": [{"name": "scratch", "mountPath": SCRATCH}],
     }
     if deploy.mode == "Standard":
         # Requests still come until every proxy knows that the pod goes; Knative sees to that itself, and forbids this.
@@ -265,25 +264,6 @@ def _predictor(spec: Spec, version: Version, feast_folder: str) -> dict[str, Any
         "resources": {"requests": dict(amounts), "limits": dict(amounts)},
     }
     return predictor
-
-
-def environment(cluster: ClusterSpec) -> list[dict[str, Any]]:
-    """The environment of a container of ours: switches, and secrets by reference."""
-    variables: list[dict[str, Any]] = [
-        {"name": "DO_NOT_TRACK", "value": "1"},
-        {"name": "FEAST_USAGE", "value": "False"},
-        {"name": "HOME", "value": _SCRATCH},
-        {"name": "ELEC_CACHE", "value": f"{_SCRATCH}/elec"},
-    ]
-    if cluster.s3_endpoint:
-        variables.append({"name": "AWS_ENDPOINT_URL", "value": cluster.s3_endpoint})
-    secrets = dict(cluster.secrets)
-    if cluster.s3_secret:
-        secrets |= {name: f"{cluster.s3_secret}/{name}" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    for name, place in secrets.items():
-        secret, _, key = place.partition("/")
-        variables.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
-    return variables
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:

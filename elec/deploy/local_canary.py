@@ -20,7 +20,7 @@ from elec.serving.bundle import Bundle
 from elec.serving.golden import Golden
 from elec.serving.manifest import Manifest
 from elec.spec import Spec
-from elec.spec.dataset import Entity
+from elec.spec.fields import Entity
 
 _SECONDS_MORE = 5.0
 _REQUESTS_A_SECOND = 50.0

@@ -16,7 +16,7 @@ from elec.serving.golden import Golden
 from elec.serving.http.protocol import MODEL_NAME, infer_request
 from elec.serving.predictor import Features, Predictor
 from elec.serving.ranker import Ranker
-from elec.spec.dataset import Entity
+from elec.spec.fields import Entity
 from elec.spec.serving import ServingSpec
 
 _SECONDS_FOR_AN_ANSWER = 30.0

@@ -29,7 +29,8 @@ def profile_predictions(folder: Path, manifest: Manifest, reference: Profile | N
     """Profiles the logged predictions of a bundle.
 
     The fields of the item count in every row; those of the user and the context count once a request, for all candidates of a
-    request share them: a hundred candidates are one observation of a user.
+    request share them: a hundred candidates are one observation of a user. Predictions that were made without the feature store
+    do not count: what is missing there is no news of the world.
 
     Args:
         folder: Of the prediction log.
@@ -40,7 +41,7 @@ def profile_predictions(folder: Path, manifest: Manifest, reference: Profile | N
         The profile; its label rate is the mean score.
 
     Raises:
-        InputError: If the log has no prediction of that bundle.
+        InputError: If the log has no prediction of that bundle, or only such as were made without the feature store.
     """
     own = {name: quoted(column) for name, column in own_columns(manifest.fields).items()}
     keys = {manifest.user, manifest.item}
@@ -97,7 +98,8 @@ def _copy(duck: Any, folder: Path, manifest: Manifest, file: Path) -> Path | Non
     """The predictions of a bundle in one file; None if there are none."""
     import duckdb
 
-    version = quoted(own_columns(manifest.fields)["version"])
+    own = own_columns(manifest.fields)
+    version = quoted(own["version"])
     for tried in range(_TRIES):
         # A hidden file is not one yet.
         files = sorted(str(path) for path in folder.glob(PATTERN))
@@ -105,14 +107,26 @@ def _copy(duck: Any, folder: Path, manifest: Manifest, file: Path) -> Path | Non
             return None
         listed = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
         try:
+            logged = f"read_parquet([{listed}], union_by_name=true)"
+            columns = {name for name, *_ in duck.execute(f"DESCRIBE SELECT * FROM {logged}").fetchall()}
+            # Older logs do not say so.
+            degraded = f"coalesce({quoted(own['degraded'])}, false)" if own["degraded"] in columns else "false"
             (rows,) = duck.execute(
-                f"COPY (SELECT * FROM read_parquet([{listed}], union_by_name=true) WHERE {version} = ?) "
-                f"TO '{file}' (FORMAT parquet)",
+                f"COPY (SELECT * FROM {logged} WHERE {version} = ? AND NOT {degraded}) TO '{file}' (FORMAT parquet)",
                 [manifest.bundle_id],
             ).fetchone()
+            if not rows:
+                (left_out,) = duck.execute(
+                    f"SELECT count(*) FROM {logged} WHERE {version} = ?", [manifest.bundle_id]
+                ).fetchone()
         except duckdb.IOException:
             if tried == _TRIES - 1:
                 raise
             continue
+        if not rows and left_out:
+            raise InputError(
+                f"{folder}: all {left_out:,} logged predictions of {manifest.bundle_id} were made while the feature store did "
+                "not answer, and say nothing of the world; wait for others"
+            )
         return file if rows else None
     return None

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from elec.errors import InputError
 from elec.evidence.arms import ARMS
-from elec.spec.dataset import Frozen
+from elec.spec.frozen import Frozen
 from elec.spec.run import RunSpec
 
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]

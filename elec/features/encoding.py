@@ -15,14 +15,13 @@ import pyarrow as pa
 
 from elec.errors import InputError
 from elec.features.buckets import Buckets
+from elec.features.column_ids import arrow_ids, few_ids
 from elec.features.crossed import CrossedVocabulary, Crossing, Parent
 from elec.features.encoder_state import SCHEMA_VERSION, SUFFIXES, Code, EncoderState, FieldState, code_of, read_state
 from elec.features.hashed import HashBuckets
-from elec.features.ids import MISSING
 from elec.features.list_memo import ListMemo
-from elec.features.lists import TextIds
 from elec.features.lookup import SUFFIX
-from elec.features.raw import Columns, arrow_column, columns_of, few_values
+from elec.features.raw import Columns, columns_of
 from elec.features.vocabulary import Vocabulary
 from elec.spec import CrossedField, DatasetSpec, Entity, FieldSpec, Kind
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from elec.engine import Engine
     from elec.features.counts import ValueCounts
 
-# As Parquet's dictionaries are read.
-_CODED_TEXT = pa.dictionary(pa.int32(), pa.string())
 # Up to so many rows Python's own values are faster than Arrow's arrays.
 _FEW = 512
 
@@ -194,7 +191,7 @@ class FeatureEncoder:
             if isinstance(spec, CrossedField):
                 slots_SN[slot] = next(crossed)
             else:
-                slots_SN[slot : slot + spec.width] = _arrow_ids(spec, code, columns).T
+                slots_SN[slot : slot + spec.width] = arrow_ids(spec, code, columns).T
             slot += spec.width
         return slots_SN
 
@@ -202,7 +199,7 @@ class FeatureEncoder:
         """Encodes rows that are not worth Arrow arrays, int64 [N, S]."""
         crossed = iter(self._crossing.all_ids(columns, few=True))
         parts = [
-            next(crossed)[:, None] if isinstance(spec, CrossedField) else _few_ids(spec, code, columns, memo)
+            next(crossed)[:, None] if isinstance(spec, CrossedField) else few_ids(spec, code, columns, memo)
             for spec, code, memo in zip(self._specs, self._codes, self._lists, strict=True)
         ]
         return np.concatenate(parts, axis=1)
@@ -255,57 +252,3 @@ class FeatureEncoder:
             specs.append(spec)
             codes.append(code)
         return cls(specs, codes)
-
-
-def _few_ids(spec: FieldSpec, code: Code, columns: Columns, memo: ListMemo | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """What `_arrow_ids` gives, of values that are not worth an Arrow array; the memo is a multi-valued field's."""
-    column = columns[spec.name]
-    # What was asked for lately needs no reading.
-    if isinstance(column, list) and (ids_NW := _ids_at_hand(spec, code, column, memo)) is not None:
-        return ids_NW
-    values = few_values(spec, column)
-    if values is None:
-        return _arrow_ids(spec, code, columns)
-    if memo is None:
-        assert not isinstance(code, CrossedVocabulary)
-        return np.array(code.few_ids(values), dtype=np.int64)[:, None]
-    assert isinstance(code, TextIds)
-    if values is not column and (ids_NW := memo.find(values)) is not None:
-        return ids_NW
-    ids_NW = np.array(code.few_list_ids(values, spec.width), dtype=np.int64).T
-    memo.keep(values, ids_NW)
-    return ids_NW
-
-
-def _ids_at_hand(
-    spec: FieldSpec, code: Code, column: list[Any], memo: ListMemo | None
-) -> np.ndarray[Any, np.dtype[np.int64]] | None:
-    if memo is not None:
-        return memo.find(column)
-    if spec.kind is Kind.CATEGORICAL and isinstance(code, Vocabulary) and (ids_N := code.at_hand(column)) is not None:
-        return ids_N[:, None]
-    return None
-
-
-def _arrow_ids(spec: FieldSpec, code: Code, columns: Columns) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The ids of N values of a field, int64 [N, width]."""
-    values = columns[spec.name]
-    if spec.kind is Kind.CATEGORICAL and isinstance(values, pa.DictionaryArray) and len(values.dictionary) <= len(values):
-        return _ids_of_distinct(spec, code, values)[:, None]
-    if spec.kind is Kind.MULTIVALUED:
-        assert isinstance(code, TextIds)
-        coded = isinstance(values, pa.ListArray) and values.type.value_type == _CODED_TEXT
-        return code.list_ids(values if coded else arrow_column(spec, values), spec.width)
-    values = arrow_column(spec, values)
-    assert not isinstance(code, CrossedVocabulary)
-    return code.ids(values)[:, None]
-
-
-def _ids_of_distinct(spec: FieldSpec, code: Code, values: pa.DictionaryArray) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The ids of N values of which each distinct one is looked up once, int64 [N]."""
-    assert not isinstance(code, CrossedVocabulary)
-    # One more at the end, for null.
-    ids_D = np.append(code.ids(arrow_column(spec, values.dictionary)), MISSING)
-    index_N = values.indices.fill_null(len(ids_D) - 1) if values.null_count else values.indices
-    ids_N: np.ndarray[Any, np.dtype[np.int64]] = ids_D.take(index_N.to_numpy())
-    return ids_N

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elec.errors import InputError
 from elec.features.aggregates.look_up import CountedView
 from elec.features.definitions import VIEWS, project_name, view_fields, wanted_views
 from elec.features.feast_registry import Registry, read_registry
-from elec.features.feast_values import VALUE_TYPES, ValueFormatError, decode, entity_keys
+from elec.features.feast_values import ValueFormatError, decode, entity_keys
 from elec.features.online_stores import OnlineStore, online_store
 from elec.features.raw import TYPES, Columns, arrow_column
+from elec.features.registry_checks import check_types, check_vectors, views_of
 from elec.features.store_config import OnlineStoreError, feature_store_settings, online_store_errors, with_secrets
 from elec.features.vectors import VECTOR, VectorViews, dense, key_column
 from elec.features.versions import versions
@@ -83,13 +83,14 @@ class OnlineFeatures:
             path = content["registry"]["path"]
             registry = read_registry(path, content["project"])
             if any(self._fields.values()):
-                self._place_fields(registry, self._views(registry, feature_service, path))
+                names = [field.name for entity in _LOOKED_UP for field in self._fields[entity]]
+                self._place_fields(registry, views_of(registry, feature_service, names, path))
             if vectors is not None:
-                self._check_vectors(registry, vectors, path)
+                check_vectors(registry, vectors, path)
                 for entity, features in self._features.items():
                     features.append((vectors.name(entity), VECTOR))
                     self._types[features[-1]] = _VECTOR_TYPE
-            self._check_types(registry, path)
+            check_types(registry, self._types, path)
 
     @classmethod
     def of_dataset(cls, dataset: DatasetSpec, feast_folder: str | Path, settings: FeastSpec) -> Self:
@@ -244,21 +245,6 @@ class OnlineFeatures:
                 "a later spec has changed the field, so serve a bundle that was trained since"
             ) from None
 
-    def _views(self, registry: Registry, name: str, path: str) -> dict[str, str]:
-        """The view of each field: that from which training read it."""
-        if name not in registry.services:
-            raise InputError(
-                f"{path}: no feature service '{name}' there; give the workspace of the run that published the bundle"
-            )
-        views = {feature: view for view, feature in registry.services[name]}
-        missing = [field.name for fields in self._fields.values() for field in fields if field.name not in views]
-        if missing:
-            raise InputError(
-                f"{path}: feature service '{name}' has no field {', '.join(missing)}; "
-                "a later spec dropped it, so serve a bundle that was trained since"
-            )
-        return views
-
     def _place_fields(self, registry: Registry, views: Mapping[str, str]) -> None:
         """Notes by what each field is looked up: by its entity's key, or by other columns, which are the keys of its view."""
         keys = set(self._keys.values())
@@ -274,26 +260,6 @@ class OnlineFeatures:
             self._counted[entity] = [
                 CountedView.of(view, registry.entities[view], names, keys) for view, names in counted.items()
             ]
-
-    def _check_vectors(self, registry: Registry, vectors: VectorViews, path: str) -> None:
-        for entity in VIEWS:
-            if vectors.name(entity) not in registry.views:
-                raise InputError(
-                    f"{path}: no feature view '{vectors.name(entity)}' of text vectors there; "
-                    "give the workspace of the run that published the bundle"
-                )
-
-    def _check_types(self, registry: Registry, path: str) -> None:
-        for (view, name), kind in self._types.items():
-            if view in registry.disabled:
-                raise InputError(
-                    f"{path}: feature view '{view}' is disabled; enable it with `feast feature-views enable {view}`"
-                )
-            if registry.views.get(view, {}).get(name) != VALUE_TYPES[kind]:
-                raise InputError(
-                    f"{path}: feature '{name}' of view '{view}' is no {kind}; "
-                    "a later spec has changed the field, so serve a bundle that was trained since"
-                )
 
 
 def _texts(column: pa.Array | Sequence[str | None]) -> list[str]:

@@ -43,8 +43,7 @@ class Duplicates:
         seen = [segment for segment in segments if _span(segment, window) is not None]
         shared = _Shared([span for segment in segments if (span := _span(segment, window)) is not None])
         for segment in seen:
-            if segment.meta.repeated:
-                offsets, times = segment.repeated()
+            for offsets, times in segment.repeated():
                 alone = window.visible(times) & ~shared.holds(times)
                 self._add(segment.meta.base + offsets[alone])
         both = [(segment, shared.choice(segment, window)) for segment in seen if shared.touches(_span(segment, window))]
@@ -72,11 +71,36 @@ class Duplicates:
             self._marks[ids] = True
 
 
-def repeated_in(segment: Segment) -> tuple[Int64, Int64]:
-    """The rows of a segment that are equal to an earlier one of it: their positions among its file's rows, and their times."""
-    found = [np.empty(0, np.int64), *(positions for _, positions in _repeats([(segment, None)]))]
-    ids, times = segment.numbers_at(np.sort(np.concatenate(found)), "row_id", "event_timestamp")
-    return ids - segment.meta.base, times
+def write_repeated(segment: Segment, path: Path) -> int:
+    """Writes which rows of a segment are equal to an earlier one of it: their numbers in the file, then their times.
+
+    Args:
+        segment: The segment.
+        path: The file, as `Segment.repeated` reads it; marks are beside it meanwhile, for all rows may be equal.
+
+    Returns:
+        How many.
+    """
+    marks: Mask | None = None
+    marked = path.with_suffix(".marks")
+    for _, positions in _repeats([(segment, None)]):
+        if len(positions):
+            if marks is None:
+                marks = np.memmap(marked, dtype=np.bool_, mode="w+", shape=(segment.meta.kept,))
+            marks[positions] = True
+    count = 0 if marks is None else int(np.count_nonzero(marks))
+    path.touch()
+    if marks is not None:
+        begin = 0
+        with path.open("r+b") as numbers, path.open("r+b") as moments:
+            moments.seek(8 * count)
+            for ids, times in segment.numbers("row_id", "event_timestamp"):
+                chosen = marks[begin : begin + len(ids)]
+                (ids[chosen] - segment.meta.base).tofile(numbers)
+                times[chosen].tofile(moments)
+                begin += len(ids)
+        marked.unlink()
+    return count
 
 
 class _Shared:
@@ -139,10 +163,8 @@ def _repeats(chosen: Sequence[tuple[Segment, _Choice]]) -> Iterator[tuple[Segmen
     total = sum(segment.meta.kept for segment, _ in chosen)
     bits = max(0, int(np.ceil(np.log2(max(total, 1) / _HASHES))))
     for part in range(1 << bits):
-        pieces = (hashes for one in chosen for hashes, _ in _part(one, part, bits))
-        hashes = np.concatenate([np.empty(0, np.uint64), *pieces])
-        hashes.sort()
-        repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        hashes = _twice(hashes for one in chosen for hashes, _ in _part(one, part, bits))
+        repeated = hashes[1:][hashes[1:] == hashes[:-1]]
         del hashes
         met = np.zeros(len(repeated), dtype=bool)
         for one in chosen if len(repeated) else ():
@@ -154,6 +176,26 @@ def _repeats(chosen: Sequence[tuple[Segment, _Choice]]) -> Iterator[tuple[Segmen
                 first[np.unique(which, return_index=True)[1]] = True
                 yield one[0], positions(candidates[~first | met[which]])
                 met[which] = True
+
+
+def _twice(pieces: Iterator[_Hashes]) -> _Hashes:
+    """Hashes, sorted: each once, or twice if it is there more often. Equal ones, however many, take no memory."""
+    waiting, count = [np.empty(0, np.uint64)], 0
+    for hashes in pieces:
+        waiting.append(hashes)
+        count += len(hashes)
+        if count > 2 * _HASHES:
+            waiting = [_at_most_twice(waiting)]
+            count = len(waiting[0])
+    return _at_most_twice(waiting)
+
+
+def _at_most_twice(pieces: list[_Hashes]) -> _Hashes:
+    hashes = np.concatenate(pieces)
+    hashes.sort()
+    stays = np.ones(len(hashes), dtype=bool)
+    stays[2:] = hashes[2:] != hashes[:-2]
+    return hashes if stays.all() else hashes[stays]
 
 
 def _part(one: tuple[Segment, _Choice], part: int, bits: int) -> Iterator[tuple[_Hashes, Callable[[Int64], Int64]]]:

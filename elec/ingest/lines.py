@@ -67,7 +67,14 @@ def read_lines(file: SourceFile, encoding: str, advance: Callable[[int], None]) 
             block = stream.read(_BLOCK_BYTES)
             advance(stored.tell() - position)
             position = stored.tell()
-            text = decoder.decode(block, final=not block)
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeError as error:
+                # Wrong bytes are marked: this is a text without the byte order mark that its encoding needs.
+                raise InputError(
+                    f"{file.uri}: cannot be read as {encoding} ({error}); set `encoding` to what the text is in, "
+                    "as utf-8, utf-16-le or utf-32-le"
+                ) from None
             if not started and text:
                 text = text.removeprefix("\ufeff")
                 started = True

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elec.ingest.checked import Checker, Found
-from elec.ingest.duplicates import repeated_in
+from elec.ingest.duplicates import write_repeated
 from elec.ingest.quarantine import REFUSED
 from elec.ingest.segment import DROPPED, IDENTITY, META, REFUSED_ROWS, REPEATED, ROWS, Meta, Segment, firsts_name
 from elec.ingest.sources import SourceFile
@@ -96,12 +96,9 @@ class SegmentWriter:
         )
         found = meta.kept + meta.refused + meta.dropped
         assert meta.read == found, f"{self._file.uri}: {meta.read} rows read, {found} accounted for"
-        numbers, times = repeated_in(Segment(self._file, folder, meta))
-        with (folder / REPEATED).open("wb") as stream:
-            numbers.tofile(stream)
-            times.tofile(stream)
+        repeated = write_repeated(Segment(self._file, folder, meta), folder / REPEATED)
         sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-        meta = meta.model_copy(update={"repeated": len(numbers), "sizes": sizes})
+        meta = meta.model_copy(update={"repeated": repeated, "sizes": sizes})
         (folder / META).write_bytes(meta.model_dump_json().encode())
         return Segment(self._file, folder, meta)
 

@@ -66,7 +66,7 @@ def ingest(
     Raises:
         InputError: If something the user gave is wrong.
         BlockedError: If more rows are refused than `max_bad_share` lets through.
-        RunFailedError: If the disk is full.
+        RunFailedError: If the disk is full, or the memory.
     """
     folder = Path(folder)
     window = window_of(spec, as_of, now if now is not None else datetime.now(UTC))
@@ -228,9 +228,7 @@ class _Ingest:
             if spec.table_of(entity) is not None:
                 (keys[entity],) = database.one(f"SELECT count(*) FROM (SELECT DISTINCT {name(key)} FROM rows)")
             elif spec.fields_of(entity):
-                derived_table(database, spec, entity, path)
-                # It is sorted by the key.
-                keys[entity] = len(pq.read_table(path, columns=[key])[key].combine_chunks().unique())
+                keys[entity] = derived_table(database, spec, entity, path)
             else:
                 keys[entity] = first_seen(database, spec, entity, segments, self._window, path)
         return keys

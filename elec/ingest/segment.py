@@ -99,10 +99,13 @@ class Segment:
         """The times of the rows left out by rule."""
         return np.fromfile(self.folder / DROPPED, dtype=np.int64)
 
-    def repeated(self) -> tuple[Int64, Int64]:
-        """The rows that are equal to an earlier one of the file: their numbers in it, and their times."""
-        numbers, times = np.fromfile(self.folder / REPEATED, dtype=np.int64).reshape(2, -1)
-        return numbers, times
+    def repeated(self) -> Iterator[tuple[Int64, Int64]]:
+        """The rows that are equal to an earlier one of the file, a batch at a time: their numbers in it, and their times."""
+        path, rows = self.folder / REPEATED, self.meta.repeated
+        for begin in range(0, rows, _PIECE):
+            count = min(_PIECE, rows - begin)
+            numbers = np.fromfile(path, dtype=np.int64, count=count, offset=8 * begin)
+            yield numbers, np.fromfile(path, dtype=np.int64, count=count, offset=8 * (rows + begin))
 
     def firsts(self, entity: Entity) -> Path:
         """When each user or item was first seen, a key more than once; not there without rows, or if they have fields."""
@@ -130,10 +133,13 @@ class Segment:
         """Columns of whole numbers at ascending positions of the kept rows."""
         found = [[np.empty(0, np.int64)] for _ in names]
         begin = 0
-        for columns in self.numbers(*names) if len(positions) else ():
-            end = begin + len(columns[0])
-            first, last = np.searchsorted(positions, [begin, end])
-            for values, column in zip(found, columns, strict=True):
-                values.append(column[positions[first:last] - begin])
-            begin = end
+        with pq.ParquetFile(self.rows) as file:
+            for number in range(file.num_row_groups):
+                end = begin + file.metadata.row_group(number).num_rows
+                first, last = np.searchsorted(positions, [begin, end])
+                if first < last:
+                    columns = file.read_row_group(number, columns=list(names))
+                    for values, column in zip(found, names, strict=True):
+                        values.append(columns[column].to_numpy()[positions[first:last] - begin])
+                begin = end
         return [np.concatenate(values) for values in found]

@@ -28,7 +28,7 @@ from elec.ingest.sql import Sql
 from elec.progress import Progress
 
 #: Raised whenever a segment's content changes its meaning; segments of another one are as good as none.
-_SCHEMA = 2
+_SCHEMA = 3
 
 _UNUSED_SECONDS = 30 * 86_400
 

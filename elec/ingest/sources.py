@@ -140,18 +140,25 @@ def readable(uri: str) -> Iterator[None]:
 
 @contextmanager
 def room_on_disk(folder: Path) -> Iterator[None]:
-    """Turns a disk that is full into one sentence.
+    """Turns a disk that is full, and memory that is, into one sentence.
 
     Raises:
-        RunFailedError: If there is no space left.
+        RunFailedError: If there is no space or no memory left.
     """
     try:
         yield
     except Exception as error:
-        # DuckDB has an exception of its own for what its spill files meet.
-        if getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower():
+        # DuckDB has exceptions of its own for what its spill files meet, and stops before they fill the disk.
+        said = str(error).lower()
+        if getattr(error, "errno", None) == errno.ENOSPC or "no space left" in said or "max_temp_directory_size" in said:
             raise RunFailedError(
                 f"{folder}: the disk is full; nothing was left there, make room or write somewhere else"
+            ) from error
+        # DuckDB's exception is none of Python's, and where Arrow reads its result no more than an OSError that says so.
+        if isinstance(error, MemoryError) or "out of memory" in said:
+            raise RunFailedError(
+                f"{folder}: the memory does not suffice; nothing was left there, give the machine more, or read fewer rows "
+                "with `window.days`"
             ) from error
         raise
 

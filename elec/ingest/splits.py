@@ -80,7 +80,9 @@ def identities(rows: pa.Table, database: Sql) -> npt.NDArray[np.uint64]:
     Equal for equal rows of one format and one version of DuckDB.
     """
     numbered = rows.rename_columns([f"c{position}" for position in range(rows.num_columns)])
-    found = database.query(f"SELECT hash({', '.join(numbered.column_names)}) AS hash FROM numbered", numbered=numbered)
+    # As a list, NULL, [] and [NULL] have one hash.
+    cells = [f"{column.name}::VARCHAR" if pa.types.is_nested(column.type) else column.name for column in numbered.schema]
+    found = database.query(f"SELECT hash({', '.join(cells)}) AS hash FROM numbered", numbered=numbered)
     hashes: npt.NDArray[np.uint64] = found["hash"].to_numpy()
     return hashes
 

@@ -27,19 +27,24 @@ class Sql:
 
     @property
     def _connection(self) -> Any:
-        if not hasattr(self._cursors, "mine"):
-            self._cursors.mine = self._database.cursor()
-        return self._cursors.mine
+        return self._cursor("mine")
+
+    def _cursor(self, name: str) -> Any:
+        if not hasattr(self._cursors, name):
+            setattr(self._cursors, name, self._database.cursor())
+        return getattr(self._cursors, name)
 
     def query(self, sql: str, **tables: pa.Table) -> pa.Table:
-        """Runs a query on Arrow tables, which it names by keyword."""
+        """Runs a query on Arrow tables, which it names by keyword, or on tables of the database."""
+        # Of a result that is streamed meanwhile the same cursor would lose the rest.
+        cursor = self._cursor("arrow") if tables else self._connection
         for name, table in tables.items():
-            self._connection.register(name, table)
+            cursor.register(name, table)
         try:
-            return self._connection.sql(sql).to_arrow_table()
+            return cursor.sql(sql).to_arrow_table()
         finally:
             for name in tables:
-                self._connection.unregister(name)
+                cursor.unregister(name)
 
     def takes(self, schema: pa.Schema) -> bool:
         """Whether queries can read tables of a schema."""
@@ -56,7 +61,7 @@ class Sql:
         self._connection.sql(sql)
 
     def stream(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
-        """Runs a query and gives its result in batches."""
+        """Runs a query and gives its result in batches; Arrow tables may be queried meanwhile."""
         yield from self._connection.sql(sql).to_arrow_reader(rows)
 
     def one(self, sql: str) -> tuple[Any, ...]:
@@ -82,6 +87,16 @@ def texts(values: Iterable[str]) -> str:
 def name(column: str) -> str:
     """A quoted name of SQL."""
     return '"' + column.replace('"', '""') + '"'
+
+
+def hashed(column: str, kind: pa.DataType) -> str:
+    """DuckDB's hash of a column.
+
+    Args:
+        column: As SQL names it.
+        kind: Of its values: as a list, `NULL`, `[]` and `[NULL]` have one hash; as text they have three.
+    """
+    return f"hash({column}::VARCHAR)" if pa.types.is_nested(kind) else f"hash({column})"
 
 
 def numbered(table: pa.Table) -> pa.Table:

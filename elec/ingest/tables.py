@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - names and paths are quoted by elec.ingest.sql, everything else is a number of ours
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from elec.ingest.reading import read
 from elec.ingest.report import ALWAYS, TableReport
 from elec.ingest.segment import Segment
 from elec.ingest.sources import find_files
-from elec.ingest.sql import Sql, name, text, texts
+from elec.ingest.sql import Sql, hashed, name, numbered, text, texts
 from elec.ingest.visible import is_outside, is_whole
 from elec.ingest.window import Window
 from elec.ingest.writing import RowWriter
@@ -87,14 +88,10 @@ def side_table(
             account.read += batch.rows
             writer.write(pa.table(rows).take(pa.array(kept)))
     account.judge(table.path, spec.max_bad_share)
-    written = _write_sorted(
-        database,
-        f"""SELECT * EXCLUDE row_id FROM read_parquet({text(str(waiting_path))})
-            QUALIFY row_number() OVER (PARTITION BY {name(key)}, event_timestamp ORDER BY row_id DESC) = 1
-            ORDER BY {name(key)}, event_timestamp""",
-        final,
-        path,
-    )
+    with RowWriter(path, final) as writer:
+        for rows in _latest(database, f"SELECT * FROM read_parquet({text(str(waiting_path))})", key):
+            writer.write(rows.cast(_stored(final)))
+    written = writer.rows
     waiting_path.unlink()
     return TableReport(
         rows_read=account.read,
@@ -137,6 +134,9 @@ def first_seen(database: Sql, spec: DatasetSpec, entity: Entity, segments: list[
 def derived_table(database: Sql, spec: DatasetSpec, entity: Entity, path: Path) -> int:
     """Makes the table of users or items from the log: one row per key, and one more whenever a value changes.
 
+    Nothing is held but whole numbers by key and one sort, which both go to disk where memory ends: text in aggregates and
+    windows would not.
+
     Args:
         database: Has the kept rows as `rows`.
         spec: What the data set is; users and items have fields.
@@ -144,35 +144,66 @@ def derived_table(database: Sql, spec: DatasetSpec, entity: Entity, path: Path) 
         path: Where the table goes.
 
     Returns:
-        Rows written.
+        Keys.
     """
     key = name(spec.key_of(entity))
-    columns = [name(field.name) for field in spec.fields_of(entity)]
-    chosen = "".join(f", {column}" for column in columns)
-    over = f"OVER (PARTITION BY {key} ORDER BY event_timestamp)"
-    changed = " OR ".join(
-        [f"lag(event_timestamp) {over} IS NULL", *(f"{column} IS DISTINCT FROM lag({column}) {over}" for column in columns)]
-    )
-    same = " AND ".join(
-        f"min({column}) IS NOT DISTINCT FROM max({column}) AND count({column}) IN (0, count(*))" for column in columns
-    )
-    # Most keys never change: they need no sort. Of one key's rows at one time the last read counts, as in a side table.
+    fields_of = [field.name for field in spec.fields_of(entity)]
+    columns = [name(field) for field in fields_of]
+    chosen = "".join(f", r.{column}" for column in columns)
+    # Hashes of 64 bits: a key is taken for one without a change where all of its values collide, with probability 2^-64.
+    hashes = [hashed(name(field.name), table_schema(spec, entity).field(field.name).type) for field in spec.fields_of(entity)]
+    same = " AND ".join(f"min({value}) = max({value})" for value in hashes)
+    # Most keys never change: their first rows are enough.
     database.run(
         f"""CREATE OR REPLACE TEMP TABLE keys AS
-            SELECT {key}, min(event_timestamp) AS event_timestamp, {same} AS same,
-                {", ".join(f"min({column}) AS {column}" for column in columns)} FROM rows GROUP BY {key}"""
+            SELECT {key}, min(event_timestamp) AS first, {same} AS same FROM rows GROUP BY {key}"""
     )
-    sql = f"""
-        WITH latest AS (
-            SELECT {key}, event_timestamp{chosen} FROM rows WHERE {key} IN (SELECT {key} FROM keys WHERE NOT same)
-            QUALIFY row_number() OVER (PARTITION BY {key}, event_timestamp ORDER BY row_id DESC) = 1
-        ), changing AS (SELECT * FROM latest QUALIFY {changed})
-        SELECT * FROM (
-            SELECT {key}, event_timestamp{chosen} FROM keys WHERE same
-            UNION ALL SELECT {key}, event_timestamp{chosen} FROM changing
-        ) ORDER BY {key}, event_timestamp
+    # One join and one sort: DuckDB plans the memory of a union of joins badly, and runs out of it.
+    sql = f"""SELECT r.{key}, r.event_timestamp, r.row_id{chosen} FROM rows r JOIN keys k ON r.{key} = k.{key}
+        WHERE NOT k.same OR r.event_timestamp = k.first"""
+    schema = table_schema(spec, entity)
+    before: pa.Table | None = None
+    with RowWriter(path, schema) as writer:
+        for rows in _latest(database, sql, spec.key_of(entity)):
+            changed = _changed(database, rows, before, [spec.key_of(entity), *fields_of])
+            before = rows.slice(len(rows) - 1)
+            writer.write(rows.filter(changed).cast(_stored(schema)))
+    (keys,) = database.one("SELECT count(*) FROM keys")
+    database.run("DROP TABLE keys")
+    return int(keys)
+
+
+def _latest(database: Sql, sql: str, key: str) -> Iterator[pa.Table]:
+    """The rows of a query by key and time, never none at once; of one key's rows at one time, the last read."""
+    before: pa.Table | None = None
+    ordered = f"SELECT * FROM ({sql}) ORDER BY {name(key)}, event_timestamp, row_id DESC"
+    for batch in database.stream(ordered, _BATCH_ROWS):
+        rows = pa.Table.from_batches([batch])
+        first = rows.filter(_changed(database, rows, before, [key, "event_timestamp"])).drop_columns("row_id")
+        before = rows.slice(len(rows) - 1)
+        if len(first):
+            yield first
+
+
+def _changed(database: Sql, rows: pa.Table, before: pa.Table | None, columns: list[str]) -> pa.Array:
+    """Which rows differ from the row before them in some column; the first of all does.
+
+    Args:
+        database: Compares, for it knows lists too.
+        rows: At least one.
+        before: The row before them, if there is one.
+        columns: Which count.
     """
-    return _write_sorted(database, sql, table_schema(spec, entity), path)
+    now = numbered(rows.select(columns))
+    last = now.slice(0, 1) if before is None else numbered(before.select(columns))
+    shifted = pa.concat_tables([last, now.slice(0, len(now) - 1)]).combine_chunks()
+    pairs = pa.table(
+        [*now.columns, *shifted.columns], [*now.column_names, *(f"before{position}" for position in range(len(columns)))]
+    )
+    differs = " OR ".join(f"c{position} IS DISTINCT FROM before{position}" for position in range(len(columns)))
+    changed = database.query(f"SELECT {differs} AS changed FROM pairs", pairs=pairs)["changed"].to_numpy().copy()
+    changed[0] |= before is None
+    return pa.array(changed)
 
 
 def _needed(spec: DatasetSpec, entity: Entity, table: SideTable) -> list[Needed]:

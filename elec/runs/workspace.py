@@ -14,13 +14,14 @@
 <workspace>/backfill/<data set>/   which days of a backfill are done
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elec import storage
-from elec.errors import InputError
+from elec.errors import BlockedError, InputError
 
 
 class Champion(BaseModel):
@@ -100,56 +101,75 @@ class Workspace:
         Raises:
             InputError: If the record of it cannot be read.
         """
-        address = storage.join(self.uri, "registry", "champion.json")
         try:
-            content = storage.read_bytes(address)
+            content = storage.read_bytes(self._champion)
         except FileNotFoundError:
             return None
+        return self._parse(content)
+
+    def _parse(self, content: bytes) -> Champion:
         try:
             return Champion.model_validate_json(content)
         except ValidationError as error:
             problem = error.errors()[0]
             field = ".".join(str(part) for part in problem["loc"]) or "the content"
             raise InputError(
-                f"{address}: not the record of a champion ({field}: {problem['msg']}); restore it, or remove it to start anew"
+                f"{self._champion}: not the record of a champion ({field}: {problem['msg']}); "
+                "restore it, or remove it to start anew"
             ) from None
 
     def promote(self, bundle_id: str, run_id: str) -> Champion:
         """Makes a published bundle the champion, in one step; the one before is remembered for a rollback.
 
-        Promoting the champion again (a rerun) keeps what is remembered.
+        Promoting the champion again (a rerun) keeps what is remembered. Of two that promote at once the later one is the
+        champion, and remembers the other.
         """
-        before = self.champion()
-        previous = None
-        if before is not None:
-            previous = before.previous if before.bundle_id == bundle_id else before.bundle_id
-        champion = Champion(
-            bundle_id=bundle_id,
-            run_id=run_id,
-            promoted_at=datetime.now(UTC),
-            previous=previous,
-        )
-        self._record(champion)
-        return champion
 
-    def rollback(self, run_id: str) -> Champion:
+        def promoted(before: Champion | None) -> Champion:
+            previous = None
+            if before is not None:
+                previous = before.previous if before.bundle_id == bundle_id else before.bundle_id
+            return Champion(bundle_id=bundle_id, run_id=run_id, promoted_at=datetime.now(UTC), previous=previous)
+
+        return self._change(promoted)
+
+    def rollback(self, run_id: str, seen: Champion | None = None) -> Champion:
         """Makes the champion's predecessor the champion again, in one step; a second rollback goes forward again.
 
         Args:
             run_id: The run that made the predecessor.
+            seen: The champion whose predecessor that is; left out, whichever is the champion now.
 
         Raises:
             InputError: If there is no champion, or none before it.
+            BlockedError: If another one has become the champion since.
         """
-        now = self.champion()
-        if now is None:
-            raise InputError(f"{self.uri}: no model is in service there yet, so there is nothing to roll back")
-        if now.previous is None:
-            raise InputError(f"{self.uri}: {now.bundle_id} is the first model in service there; there is none to go back to")
-        champion = Champion(bundle_id=now.previous, run_id=run_id, promoted_at=datetime.now(UTC), previous=now.bundle_id)
-        self._record(champion)
-        return champion
 
-    def _record(self, champion: Champion) -> None:
-        content = orjson.dumps(champion.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
-        storage.write_bytes(storage.join(self.uri, "registry", "champion.json"), content)
+        def rolled_back(now: Champion | None) -> Champion:
+            if now is None:
+                raise InputError(f"{self.uri}: no model is in service there yet, so there is nothing to roll back")
+            if seen is not None and now != seen:
+                raise BlockedError(
+                    f"{self.uri}: {now.bundle_id} was made the champion in the meantime, so nothing was rolled back; "
+                    "roll back once more if you mean that one"
+                )
+            if now.previous is None:
+                raise InputError(
+                    f"{self.uri}: {now.bundle_id} is the first model in service there; there is none to go back to"
+                )
+            return Champion(bundle_id=now.previous, run_id=run_id, promoted_at=datetime.now(UTC), previous=now.bundle_id)
+
+        return self._change(rolled_back)
+
+    @property
+    def _champion(self) -> str:
+        return storage.join(self.uri, "registry", "champion.json")
+
+    def _change(self, change: Callable[[Champion | None], Champion]) -> Champion:
+        """Replaces the record by one that follows from it; nobody else's is lost in between."""
+
+        def changed(content: bytes | None) -> bytes:
+            champion = change(None if content is None else self._parse(content))
+            return orjson.dumps(champion.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
+
+        return self._parse(storage.update(self._champion, changed))

@@ -15,7 +15,7 @@ from elec.features.raw import Columns
 from elec.serving.manifest import Manifest
 from elec.serving.pairs import is_of_pair
 from elec.serving.predictor import Features
-from elec.spec.dataset import Entity
+from elec.spec.fields import Entity
 
 #: By field the numbers of N candidates.
 Counted = Mapping[str, pa.Array]

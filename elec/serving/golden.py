@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from elec.errors import InputError
 from elec.features.raw import TYPES
-from elec.spec.dataset import FieldSpec
+from elec.spec.fields import FieldSpec
 
 #: Largest difference of a probability between training and serving.
 TOLERANCE = 1e-5

@@ -57,6 +57,7 @@ class ItemCache:
             self._until_C = np.zeros(capacity)
             self._asked_C = np.zeros(capacity, np.bool_)
             self._pinned_C = np.zeros(capacity, np.bool_)
+            self._uses_C = np.zeros(capacity, np.uint32)
         except MemoryError:
             raise InputError(
                 f"items is {capacity:,}, and there is no memory to keep so many at {self._row_bytes():,} bytes each; lower it"
@@ -90,6 +91,7 @@ class ItemCache:
                 there_N &= self._until_C[row_N] > self._clock()
             row_K = row_N[there_N]
             self._asked_C[row_K] = True
+            self._uses_C[row_K] += 1
             return there_N, tuple(matrix[row_K] for matrix in self._matrices)
 
     def put(self, keys: Sequence[str], parts: Parts) -> None:
@@ -106,6 +108,20 @@ class ItemCache:
                 matrix[rows] = part[: len(keys)]
             self._until_C[rows] = self._clock() + self._seconds
             self._asked_C[rows] = False
+            # What was asked for long ago counts less and less.
+            self._uses_C[rows] //= 2
+
+    def hottest(self, most: int) -> list[str]:
+        """The keys that were asked for most, the first first."""
+        with self._lock:
+            uses = self._uses_C[: len(self._keys)].copy()
+        if not most:
+            return []
+        # The order of millions would take long.
+        rows = np.arange(len(uses)) if len(uses) <= most else np.argpartition(uses, -most)[-most:]
+        rows = rows[np.argsort(uses[rows], kind="stable")[::-1]]
+        with self._lock:
+            return [self._keys[row] for row in rows.tolist()]
 
     def rows(self, count: int) -> Parts:
         """Empty rows of the matrices' widths and types."""
@@ -126,6 +142,7 @@ class ItemCache:
             rows[new[free:]] = self._let_go(len(new) - free, rows[rows >= 0])
             for row in rows[new[free:]].tolist():
                 del self._row_of[self._keys[row]]
+        self._uses_C[rows[new]] = 0
         for place, row in zip(new.tolist(), rows[new].tolist(), strict=True):
             self._keys[row] = keys[place]
             self._row_of[keys[place]] = row

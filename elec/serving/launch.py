@@ -75,7 +75,8 @@ def launch(asked: Launch, listener: socket.socket) -> None:
         swapped(service)
         serving = Serving(service, swapped)
         if not asked.bundle and settings.watch_seconds:
-            stack.enter_context(ChampionWatch(serving, Workspace(asked.workspace), load, settings.watch_seconds))
+            workspace = Workspace(asked.workspace)
+            stack.enter_context(ChampionWatch(serving, workspace, load, settings.watch_seconds, metrics.error))
         access = logs.AccessLog(asked.access_log)
         app = create_app(serving, settings, admission=admission, metrics=metrics, prediction_log=prediction_log, access=access)
         host, port = listener.getsockname()[:2]

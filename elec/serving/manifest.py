@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from elec.errors import InputError
 from elec.features.vectors import VectorViews
 from elec.serving.golden import TOLERANCE
-from elec.spec.dataset import CrossedField, FieldSpec
+from elec.spec.fields import CrossedField, FieldSpec
 from elec.spec.run import FeastSpec
 
 #: The file's name in every bundle.

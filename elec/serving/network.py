@@ -9,7 +9,7 @@ import onnxruntime
 from elec.errors import InputError
 from elec.serving.bundle import ITEM_MODEL, MODEL
 from elec.serving.manifest import Manifest
-from elec.spec.dataset import Entity
+from elec.spec.fields import Entity
 from elec.spec.serving import ServingSpec
 
 DEFAULT_SETTINGS = ServingSpec()

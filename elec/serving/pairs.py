@@ -12,7 +12,7 @@ import pyarrow as pa
 from elec.features.encoding import FeatureEncoder
 from elec.features.lookup_hash import Hashes
 from elec.features.raw import Columns
-from elec.spec.dataset import CrossedField, Entity, FieldSpec
+from elec.spec.fields import CrossedField, Entity, FieldSpec
 
 # Up to so many items Python's own values are faster than Arrow's arrays.
 _FEW = 32

@@ -14,7 +14,7 @@ from elec.serving.golden import Golden
 from elec.serving.manifest import Manifest
 from elec.serving.network import DEFAULT_SETTINGS, Network
 from elec.serving.semantic_ids import SemanticIds
-from elec.spec.dataset import Entity, FieldSpec
+from elec.spec.fields import Entity, FieldSpec
 from elec.spec.serving import ServingSpec
 
 #: Rows a run of the network, which bounds the memory of its activations.

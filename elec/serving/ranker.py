@@ -1,6 +1,7 @@
 """The ranker: a user and candidates in, a score for each out; the user is read once, and of items only those not kept yet."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +17,19 @@ from elec.features.raw import Columns, raw_table
 from elec.features.store_config import OnlineStoreError
 from elec.serving.counted import Counted, CountedPairs
 from elec.serving.item_cache import ItemCache, Parts
+from elec.serving.item_parts import ROWS, ItemParts, distinct, together
 from elec.serving.pairs import Pairs
 from elec.serving.predictor import FeatureLookupError, Features, Predictor
 from elec.serving.sides import Side
-from elec.spec.dataset import Entity
+from elec.spec.fields import Entity
 from elec.spec.serving import ServingSpec
 
 T = TypeVar("T")
 
-# Rows a run of the network, which bounds the memory of its activations.
-_ROWS = 8192
+# Items that a new bundle takes over from the one before, and how many at once: a request in between waits for no more.
+_TAKEN_OVER = 10_000
+_TAKEN_AT_ONCE = 100
+_SECONDS_TO_TAKE_OVER = 10.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Ranker:
         self._network = predictor.network
         self._features = features
         self._degrades = settings.without_store == "degrade"
+        self._taken_over = min(_TAKEN_OVER, settings.items)
         self._clock = clock
         # Until when the feature store is left alone, and what it said.
         self._store_rests: tuple[float, str] = (-np.inf, "")
@@ -93,12 +98,8 @@ class Ranker:
         self._pairs = Pairs(predictor.encoder)
         self._counted = CountedPairs(manifest, predictor.encoder, features)
         self._context = [field.name for field in self._of_request.fields if field.of is Entity.CONTEXT]
-        widths: list[tuple[int, npt.DTypeLike]] = [(self._network.state_size, np.float32)]
-        if not self._network.split:
-            widths = [(self._of_items.slots, np.int64), (manifest.vector_size, np.float32)]
-        # And its part of what it has with each request only; and whether the model knows the item.
-        widths += [(self._counted.width, np.object_), (self._pairs.width, np.uint64), (1, np.bool_)]
-        self.cache = ItemCache(widths, capacity=settings.items, seconds=settings.item_seconds, clock=clock)
+        self._parts = ItemParts(self._network, self._of_items, self._counted, self._pairs)
+        self.cache = ItemCache(self._parts.widths, capacity=settings.items, seconds=settings.item_seconds, clock=clock)
 
     def rank(
         self, user: str, items: Sequence[str], context: Mapping[str, Any] | None = None, *, recorded: bool = False
@@ -118,22 +119,22 @@ class Ranker:
         self._check_context(context or {})
         answer = _Answer()
         there_N, kept = self._find(items, fresh=recorded)
-        place_of, place_M = _distinct(items, there_N)
+        place_of, place_M = distinct(items, there_N)
         of_user, described = self._look_up(user, list(place_of), answer)
         if described is None:
             # What is too old to be taken while the store answers is better than nothing.
             there_N, kept = self._find(items, fresh=recorded, stale=True)
-            place_of, place_M = _distinct(items, there_N)
+            place_of, place_M = distinct(items, there_N)
             described = self._of_items.nothing(list(place_of))
             answer.degraded.append(
                 f"{np.count_nonzero(there_N)} of {len(items)} items were scored with what was kept, the others without features"
             )
         parts = kept
         if place_of:
-            found = self._parts(described, answer)
+            found = self._parts.make(described, answer.lap)
             if not answer.degraded:
                 self.cache.put(list(place_of), found)
-            parts = _together(there_N, kept, found, place_M)
+            parts = together(there_N, kept, found, place_M)
         request = self._of_request.row({**of_user, **(context or {})})
         request_1Q = self._of_request.encode(request)
         hashes = self._pairs.request(request)
@@ -155,6 +156,25 @@ class Ranker:
         """Ranks once, so that the first request is as fast as the next; a feature store that is not there yet is no reason."""
         with contextlib.suppress(FeatureLookupError):
             self.rank("", [""])
+
+    def take_over(self, before: "Ranker") -> int:
+        """Keeps the items that another bundle's ranker was asked for most, as far as the feature store gives them in time.
+
+        Returns:
+            How many.
+        """
+        keys = before.cache.hottest(self._taken_over)
+        until = self._clock() + _SECONDS_TO_TAKE_OVER
+        for start in range(0, len(keys), _TAKEN_AT_ONCE):
+            some = keys[start : start + _TAKEN_AT_ONCE]
+            if self._clock() > until:
+                break
+            try:
+                described = self._ask(functools.partial(self._features.items, some))
+            except FeatureLookupError:
+                break
+            self.cache.put(some, self._parts.make(described, _Answer().lap))
+        return len(self.cache)
 
     def _find(self, items: Sequence[str], *, fresh: bool, stale: bool = False) -> tuple[npt.NDArray[np.bool_], Parts]:
         """Which of N items there is something kept of, and that; of none if they are to be looked up afresh."""
@@ -190,23 +210,6 @@ class Ranker:
         finally:
             answer.lap("look_up")
 
-    def _parts(self, described: pa.Table, answer: "_Answer") -> Parts:
-        """What is kept of items, from their raw values."""
-        slots_MI, vectors_MV = self._of_items.encode(described), self._of_items.vectors(described)
-        known_M1 = self._of_items.known(slots_MI, described)[:, None]
-        texts_MW, hashes_MH = self._counted.items(described), self._pairs.items(described)
-        answer.lap("encode")
-        if not self._network.split:
-            if vectors_MV is None:
-                vectors_MV = np.empty((len(slots_MI), 0), np.float32)
-            return slots_MI, vectors_MV, texts_MW, hashes_MH, known_M1
-        states_MK = np.empty((len(slots_MI), self._network.state_size), np.float32)
-        for start in range(0, len(slots_MI), _ROWS):
-            some = slice(start, start + _ROWS)
-            states_MK[some] = self._network.item_states(slots_MI[some], None if vectors_MV is None else vectors_MV[some])
-        answer.lap("model")
-        return states_MK, texts_MW, hashes_MH, known_M1
-
     def _ask(self, look_up: Callable[[], T]) -> T:
         """Asks the feature store. One that took its time to fail is left alone for as long again: requests shall not queue up.
 
@@ -234,8 +237,8 @@ class Ranker:
     ) -> npt.NDArray[np.float32]:
         count = len(parts[0])
         scores_N = np.empty(count, np.float32)
-        for start in range(0, count, _ROWS):
-            some = slice(start, start + _ROWS)
+        for start in range(0, count, ROWS):
+            some = slice(start, start + ROWS)
             requests_MR = self._pairs.requests(request_1Q, hashes, parts[-2][some])
             if counted:
                 requests_MR = self._counted.put(requests_MR, {name: column[some] for name, column in counted.items()})
@@ -263,7 +266,7 @@ class Ranker:
 
     def _records(self, request: pa.Table, described: pa.Table, items: Sequence[str], counted: Counted) -> pa.Table:
         """The records of N items that were looked up, each once."""
-        _, place_N = _distinct(items, np.zeros(len(items), np.bool_))
+        _, place_N = distinct(items, np.zeros(len(items), np.bool_))
         zero_N = np.zeros(len(items), np.int64)
         columns = {
             field.name: described.column(field.name).take(place_N)
@@ -293,24 +296,3 @@ class _Answer:
         now = time.perf_counter()
         self.seconds[part] += now - self._since
         self._since = now
-
-
-def _distinct(items: Sequence[str], there_N: npt.NDArray[np.bool_]) -> tuple[dict[str, int], npt.NDArray[np.int64]]:
-    """The keys that are not there, each once with its place, and for each of the M items that are not there its key's place."""
-    if there_N.all():
-        return {}, np.empty(0, np.int64)
-    missing = [items[row] for row in np.flatnonzero(~there_N).tolist()] if there_N.any() else items
-    place_of = {key: place for place, key in enumerate(dict.fromkeys(missing))}
-    return place_of, np.fromiter((place_of[key] for key in missing), np.int64, len(missing))
-
-
-def _together(there_N: npt.NDArray[np.bool_], kept: Parts, found: Parts, place_M: npt.NDArray[np.int64]) -> Parts:
-    """Kept and found rows in the order of the N items."""
-    if not there_N.any():
-        return tuple(part[place_M] for part in found)
-    whole = []
-    for of_kept, of_found in zip(kept, found, strict=True):
-        rows = np.empty((len(there_N), of_found.shape[1]), of_found.dtype)
-        rows[there_N], rows[~there_N] = of_kept, of_found[place_M]
-        whole.append(rows)
-    return tuple(whole)

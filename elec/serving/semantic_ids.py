@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from elec.errors import InputError
 from elec.features.lookup import Lookup, one_array
 from elec.features.raw import Columns, arrow_column, columns_of
-from elec.spec.dataset import Entity, FieldSpec
+from elec.spec.fields import Entity, FieldSpec
 
 
 class SemanticIds:

@@ -16,7 +16,7 @@ from elec.features.vectors import dense
 from elec.serving.manifest import Manifest
 from elec.serving.pairs import is_of_pair
 from elec.serving.semantic_ids import SemanticIds
-from elec.spec.dataset import Entity
+from elec.spec.fields import Entity
 
 
 class Side:

@@ -29,13 +29,22 @@ class ChampionWatch:
         workspace: Whose champion it is.
         load: Opens the bundle at a URI, and warms it.
         seconds: Between two looks.
+        failed: Counts what went wrong, by kind: `champion` cannot be read, `bundle` is refused.
     """
 
-    def __init__(self, serving: Serving, workspace: Workspace, load: Callable[[str], Service], seconds: float) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        workspace: Workspace,
+        load: Callable[[str], Service],
+        seconds: float,
+        failed: Callable[[str], None] | None = None,
+    ) -> None:
         self._serving = serving
         self._workspace = workspace
         self._load = load
         self._seconds = seconds
+        self._failed = failed or (lambda _: None)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         # What was refused, and when it is tried again.
@@ -63,6 +72,8 @@ class ChampionWatch:
         except Exception as error:
             self._cannot_read(error)
             return False
+        if self._unreadable:
+            log.warning("the champion of %s can be read again", self._workspace.uri)
         self._unreadable = ""
         if champion is None or champion.bundle_id == self._serving.current.version:
             return False
@@ -74,6 +85,7 @@ class ChampionWatch:
             return False
         try:
             service = self._load(self._workspace.bundle(champion.bundle_id))
+            service.take_over(self._serving.current)
         except Exception as error:
             self._refuse(champion, error)
             return False
@@ -98,6 +110,7 @@ class ChampionWatch:
             log.error("the new champion is refused, %s goes on serving: %s", serves, reason, extra={"bundle": serves})
         else:
             self._wait = min(self._wait * 2, _LAST_RETRY)
+        self._failed("bundle")
         self._refused, self._again = champion, time.monotonic() + self._wait
 
     def _cannot_read(self, error: Exception) -> None:
@@ -105,3 +118,4 @@ class ChampionWatch:
         if said != self._unreadable:
             log.error("the champion of %s cannot be read: %s", self._workspace.uri, said)
         self._unreadable = said
+        self._failed("champion")

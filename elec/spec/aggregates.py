@@ -7,7 +7,10 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from elec.spec.fields import LONGEST_NAME
+from elec.spec.frozen import Frozen
 
 if TYPE_CHECKING:
     from elec.spec.dataset import DatasetSpec
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
 JOIN_KEY = "by_"
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_LONGEST_NAME = 64
 
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")]
 
@@ -26,7 +28,7 @@ def microseconds(duration: str) -> int:
     return int(duration[:-1]) * _SECONDS[duration[-1]] * 1_000_000
 
 
-class Aggregate(BaseModel):
+class Aggregate(Frozen):
     """Counts and click-through rates over look-back windows, as known strictly before the event.
 
     They are computed from all rows of the log that a run sees, and stand on a grid of moments, the ticks: an event has the
@@ -43,8 +45,6 @@ class Aggregate(BaseModel):
         every: From tick to tick.
         buckets: Quantile buckets of each of the fields.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Annotated[tuple[str, ...], Field(min_length=1, max_length=4)]
     windows: Annotated[tuple[Duration, ...], Field(min_length=1, max_length=8)]
@@ -99,7 +99,7 @@ class Aggregate(BaseModel):
         )
 
 
-class AggregateView(BaseModel):
+class AggregateView(Frozen):
     """The Feast view of an aggregate.
 
     Attributes:
@@ -108,8 +108,6 @@ class AggregateView(BaseModel):
         join_keys: Of the view: what these columns are called there.
         features: The numbers that it gives.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     columns: tuple[str, ...]
@@ -151,8 +149,8 @@ def check_aggregates(dataset: "DatasetSpec") -> None:
         for name in (*aggregate.features, *aggregate.view(dataset.user, dataset.item).join_keys):
             if name in {dataset.user, dataset.item}:
                 continue
-            if len(name) > _LONGEST_NAME:
-                raise ValueError(f"the aggregate '{name}' has a name of more than {_LONGEST_NAME} characters; count by less")
+            if len(name) > LONGEST_NAME:
+                raise ValueError(f"the aggregate '{name}' has a name of more than {LONGEST_NAME} characters; count by less")
             if name.lower() in taken:
                 raise ValueError(f"the name of the aggregate '{name}' is taken; rename the other field with `columns`")
         taken |= {name.lower() for name in aggregate.features}

@@ -3,139 +3,20 @@
 Everything else is derived from it: Feast's definitions, the text of a record, the vocabularies, the bundle's manifest.
 """
 
-import codecs
 import difflib
 from datetime import datetime
-from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from elec.spec.aggregates import Aggregate, AggregateView, check_aggregates
+from elec.spec.fields import Cross, CrossedField, Entity, FieldSpec, Kind, Name, of_all
+from elec.spec.frozen import Frozen, Share
 from elec.spec.rules import Rule
+from elec.spec.sources import Clicks, SideTable, Source, Tables
 
 #: Column names that elec adds to every table.
 RESERVED = frozenset({"row_id", "label", "event_timestamp", "split", "user_index", "slots"})
-
-#: Characters of a field's name, at most.
-LONGEST_NAME = 64
-
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-HashBucketCount = Annotated[int, Field(ge=2, le=100_000_000)]
-
-
-class Frozen(BaseModel):
-    """Settings: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Entity(StrEnum):
-    """Whom a field describes.
-
-    `pair` is of fields that elec makes itself of what is known of several of them together, such as a user and an item.
-    """
-
-    USER = "user"
-    ITEM = "item"
-    CONTEXT = "context"
-    PAIR = "pair"
-
-
-class Kind(StrEnum):
-    """What a field holds. Text is read by the LLM only; the other kinds are also columns of the tabular network."""
-
-    CATEGORICAL = "categorical"
-    NUMERIC = "numeric"
-    MULTIVALUED = "multivalued"
-    TEXT = "text"
-
-
-class Source(Frozen):
-    """A file, a glob, a folder or an `s3://` URI, and how to read it.
-
-    Attributes:
-        path: Where. `${NAME}` and `${NAME:-default}` come from the environment; a relative path starts at the spec's folder.
-        format: Left out, it follows from the file's name (`.csv`, `.tsv`, `.parquet`, `.jsonl`, text also `.csv.gz`,
-            `.csv.zst`, `.csv.bz2`).
-        delimiter: Between columns of CSV or TSV; more than one character is allowed (`::`).
-        header: Whether the first line names the columns.
-        columns: Names for the columns, in order; with a header they replace it.
-        encoding: Of CSV, TSV and JSON lines.
-    """
-
-    path: str = Field(min_length=1)
-    format: Literal["csv", "tsv", "parquet", "jsonl"] | None = None
-    delimiter: Annotated[str, Field(min_length=1, max_length=4)] | None = None
-    header: bool = True
-    columns: tuple[str, ...] | None = None
-    encoding: str = "utf-8"
-
-    @model_validator(mode="after")
-    def _columns_without_header(self) -> Self:
-        if not self.header and not self.columns:
-            raise ValueError("header is false, so `columns` has to name the columns")
-        for column in self.columns or ():
-            if (self.columns or ()).count(column) > 1:
-                raise ValueError(f"`columns` names '{column}' more than once")
-        return self
-
-    @model_validator(mode="after")
-    def _known_encoding(self) -> Self:
-        try:
-            codecs.lookup(self.encoding)
-            # Python has codecs that are not of text, such as zlib and hex, and some that read a text only as a whole.
-            "".encode(self.encoding)
-            codecs.getincrementaldecoder(self.encoding)("backslashreplace").decode(b"", final=True)
-        except (LookupError, ValueError):
-            raise ValueError(
-                f"`encoding` = '{self.encoding}' is not known; use utf-8, latin-1, cp1252 or utf-16, say"
-            ) from None
-        return self
-
-
-class SideTable(Source):
-    """Users or items in a file of their own, joined to the log by key.
-
-    A row counts until the next one of its key, however old it is by then: there is no time to live, for Feast's online reads do
-    not look at one, and training has to read what serving does.
-
-    Attributes:
-        key: The key's column in this file; the same name as in the log when left out.
-        timestamp: When a row of this file became true; left out, its rows have always been true.
-        unit: The timestamp's unit.
-    """
-
-    key: str | None = None
-    timestamp: str | None = None
-    unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
-
-
-class Clicks(Source):
-    """A log of clicks: an impression is a click if this log has its request id within a time.
-
-    Attributes:
-        request: The column of both logs that holds the request id.
-        key: Its name in the log of clicks, if that is another one.
-        timestamp: When the click happened; clicks later than `as_of` are invisible.
-        unit: The timestamp's unit.
-        within: The attribution window: `30m`, `12h`, `1d`; a later click does not count.
-        open: What happens to impressions whose attribution window is not over at `as_of`: `drop` them, for a click may still
-            come, or `keep` them with the label known by then. Counted in both cases.
-    """
-
-    request: str
-    key: str | None = None
-    timestamp: str
-    unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
-    within: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")] = "1d"
-    open: Literal["keep", "drop"] = "drop"
-
-    @property
-    def within_us(self) -> int:
-        """The attribution window in microseconds."""
-        return int(self.within[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[self.within[-1]] * 1_000_000
 
 
 class Label(Frozen):
@@ -177,109 +58,6 @@ class Timestamp(Frozen):
     column: str
     unit: Literal["s", "ms", "us", "ns", "iso"] = "s"
     missing: datetime | None = None
-
-
-class FieldSpec(Frozen):
-    """One field of a record.
-
-    Attributes:
-        name: The column, and the field's name everywhere.
-        of: Whom it describes.
-        kind: What it holds.
-        separator: Between the values of a multi-valued field held as text.
-        title: Its name in the text that the LLM reads; `release_year` becomes `Release year` when left out.
-        min_count: A value seen less often in the training rows is out of vocabulary.
-        hash_buckets: Instead of a vocabulary, for values without an end: a value's id is its hash modulo this number. Values
-            may share an id, none is out of vocabulary, and nothing is learned from the training rows.
-        buckets: Of a numeric field, at most.
-        scale: Where its buckets end: `linear` at quantiles, so that each holds about as many rows; `log` at equal steps of
-            sign(x) log(1 + |x|) from the least to the largest value of the training rows. (Quantiles are the same on any
-            scale, so a logarithm before them would change nothing.)
-        max_values: How many values of a multi-valued field count.
-        in_text: Whether the LLM reads it.
-    """
-
-    name: Name
-    of: Entity = Entity.CONTEXT
-    kind: Kind = Kind.CATEGORICAL
-    separator: Annotated[str, Field(min_length=1, max_length=4)] = "|"
-    title: str | None = None
-    min_count: int = Field(default=2, ge=1)
-    hash_buckets: HashBucketCount | None = None
-    buckets: int = Field(default=32, ge=2, le=1024)
-    scale: Literal["linear", "log"] = "linear"
-    max_values: int = Field(default=8, ge=1, le=256)
-    in_text: bool = True
-
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> Self:
-        if self.hash_buckets is not None and self.kind not in {Kind.CATEGORICAL, Kind.MULTIVALUED}:
-            raise ValueError(f"`hash_buckets` is for categorical and multivalued fields, and '{self.name}' is {self.kind}")
-        if self.scale != "linear" and self.kind is not Kind.NUMERIC:
-            raise ValueError(f"`scale` is for numeric fields, and '{self.name}' is {self.kind}")
-        return self
-
-    @property
-    def display(self) -> str:
-        """The field's name as the LLM reads it."""
-        return self.title or self.name.replace("_", " ").strip().capitalize()
-
-    @property
-    def width(self) -> int:
-        """How many id slots the field takes in an encoded row; 0 for text."""
-        return {Kind.TEXT: 0, Kind.MULTIVALUED: self.max_values}.get(self.kind, 1)
-
-
-class CrossedField(FieldSpec):
-    """A field whose value is that of several others at once; it is made of them wherever a record is encoded.
-
-    Attributes:
-        parents: The fields that it is made of, in order.
-    """
-
-    parents: tuple[Name, ...] = Field(min_length=2, max_length=4)
-
-
-class Cross(Frozen):
-    """Fields whose combination is a field of its own; a plain list of their names is enough.
-
-    Attributes:
-        fields: Two to four categorical or numeric fields, keys included; a numeric one counts by its bucket.
-        name: Of the crossed field; the names with `_x_` between them when left out.
-        min_count: A combination seen less often in the training rows is out of vocabulary.
-        hash_buckets: Instead of a vocabulary; as for a field.
-    """
-
-    fields: tuple[Name, ...] = Field(min_length=2, max_length=4)
-    name: Name | None = None
-    min_count: int = Field(default=2, ge=1)
-    hash_buckets: HashBucketCount | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain_list(cls, value: Any) -> Any:
-        return {"fields": value} if isinstance(value, list | tuple) else value
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        for name in self.fields:
-            if self.fields.count(name) > 1:
-                raise ValueError(f"crosses '{name}' with itself; name different fields")
-        if self.name is None and len(self.crossed_name) > LONGEST_NAME:
-            raise ValueError(f"its name, '{self.crossed_name}', has more than {LONGEST_NAME} characters; give it a `name`")
-        return self
-
-    @property
-    def crossed_name(self) -> str:
-        """The crossed field's name."""
-        return self.name or "_x_".join(self.fields)
-
-
-class Tables(Frozen):
-    """Files that describe users and items; without one, their fields are columns of the log."""
-
-    users: SideTable | None = None
-    items: SideTable | None = None
 
 
 class Split(Frozen):
@@ -455,7 +233,7 @@ class DatasetSpec(Frozen):
         return tuple(
             CrossedField(
                 name=cross.crossed_name,
-                of=_of_all({of[name] for name in cross.fields}),
+                of=of_all({of[name] for name in cross.fields}),
                 parents=cross.fields,
                 min_count=cross.min_count,
                 hash_buckets=cross.hash_buckets,
@@ -481,10 +259,3 @@ class DatasetSpec(Frozen):
     def table_of(self, entity: Entity) -> SideTable | None:
         """The file that describes the users or the items, if there is one."""
         return {Entity.USER: self.tables.users, Entity.ITEM: self.tables.items}[entity]
-
-
-def _of_all(entities: set[Entity]) -> Entity:
-    """Whom a combination of fields describes."""
-    if len(entities) == 1:
-        return next(iter(entities))
-    return Entity.PAIR if Entity.ITEM in entities else Entity.CONTEXT

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from elec.spec.dataset import Frozen
+from elec.spec.frozen import Frozen
 
 Positive = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=1, le=8192)]

@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from elec.errors import InputError
-from elec.spec.dataset import DatasetSpec, Frozen
+from elec.spec.dataset import DatasetSpec
+from elec.spec.frozen import Frozen
 from elec.spec.run import RunSpec
 from elec.spec.sentences import sentence
 

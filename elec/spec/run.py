@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from elec.spec.dataset import Frozen
+from elec.spec.frozen import Frozen
 from elec.spec.learning import AdaptSpec, DistillSpec, LlmSpec, ModelSpec, Positive, StudentSpec, TextSpec, TrainingSpec
 from elec.spec.serving import DeploySpec, ServingSpec
 

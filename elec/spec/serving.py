@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from elec.spec.dataset import Frozen
+from elec.spec.frozen import Frozen
 from elec.spec.learning import Positive
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+([.][0-9]+)?(m|Ki|Mi|Gi|Ti|K|M|G|T)?$")]

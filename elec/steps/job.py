@@ -5,7 +5,7 @@ from datetime import datetime
 
 from elec.runs import RunFolder, StepRecord, Workspace
 from elec.spec import Spec
-from elec.spec.dataset import Frozen
+from elec.spec.frozen import Frozen
 
 
 class Job(Frozen):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from elec.drift import Profile, check_predictions, profile, profile_predictions
@@ -48,6 +49,7 @@ class Log:
         ages: float = 0.0,
         price: float = 1.0,
         rate: float = 0.3,
+        degraded: bool = False,
     ) -> None:
         random, people = np.random.default_rng(5), np.random.default_rng(7)
         age, city = people.normal(40, 12, 300) + ages, people.choice(["ulm", "bonn", "kiel"], 300)
@@ -70,7 +72,9 @@ class Log:
                     }
                 )
                 scores = random.beta(10 * rate, 10 * (1 - rate), candidates).astype(np.float32)
-                log.offer(f"r{number}", records, scores, manifest.bundle_id, START + timedelta(minutes=number))
+                log.offer(
+                    f"r{number}", records, scores, manifest.bundle_id, START + timedelta(minutes=number), degraded=degraded
+                )
         assert log.figures().dropped == 0
 
 
@@ -125,6 +129,25 @@ def test_only_the_bundles_own_predictions_count(log: Log, manifest: Manifest, re
     assert profile_predictions(log.folder, manifest).rows == 2000
     assert profile_predictions(log.folder, challenger).rows == 800
     assert check_predictions(log.folder, manifest, reference, DriftSpec()).fields["age"].verdict == "ok"
+
+
+def test_what_was_scored_without_the_feature_store_does_not_count(log: Log, manifest: Manifest, reference: Profile) -> None:
+    log(manifest, requests=40, ages=100.0, degraded=True)
+    with pytest.raises(InputError, match=r"all 800 logged predictions of .* were made while the feature store did not answer"):
+        profile_predictions(log.folder, manifest)
+    log(manifest, requests=100)
+    assert profile_predictions(log.folder, manifest).rows == 2000
+    assert check_predictions(log.folder, manifest, reference, DriftSpec()).fields["age"].verdict == "ok"
+
+
+@pytest.mark.parametrize("all_old", [True, False])
+def test_a_log_of_before_there_was_this_column_is_read(log: Log, manifest: Manifest, all_old: bool) -> None:
+    log(manifest, requests=100)
+    for file in log.folder.glob(PATTERN):
+        pq.write_table(pq.read_table(file).drop_columns(["degraded"]), file)
+    if not all_old:
+        log(manifest, requests=20, degraded=True)
+    assert profile_predictions(log.folder, manifest).rows == 2000
 
 
 def test_a_log_without_predictions_says_so(log: Log, manifest: Manifest, tmp_path: Path) -> None:

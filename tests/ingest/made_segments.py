@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elec.ingest.duplicates import repeated_in
+from elec.ingest.duplicates import write_repeated
 from elec.ingest.segment import IDENTITY, REPEATED, ROWS, Meta, Segment
 from elec.ingest.sources import SourceFile
 
@@ -52,8 +52,5 @@ def _made(folder: Path, times: list[int], identities: list[int], base: int) -> S
         sizes={},
     )
     segment = Segment(SourceFile(str(folder), "csv", 1), folder, meta)
-    numbers, at = repeated_in(segment)
-    with (folder / REPEATED).open("wb") as stream:
-        numbers.tofile(stream)
-        at.tofile(stream)
-    return Segment(segment.file, folder, meta.model_copy(update={"repeated": len(numbers)}))
+    repeated = write_repeated(segment, folder / REPEATED)
+    return Segment(segment.file, folder, meta.model_copy(update={"repeated": repeated}))

@@ -1,11 +1,17 @@
 """Duplicates within a file and across files: what a loop over all rows says, whatever the files' times are."""
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elec.ingest.duplicates import Duplicates
+from elec.ingest.splits import identities
+from elec.ingest.sql import Sql
 from elec.ingest.times import Times
 from elec.ingest.window import Window
 from tests.ingest.made_segments import made_segments
@@ -58,3 +64,28 @@ def test_they_are_what_a_loop_finds(
             assert found.at(position) == time
             assert found.before(time) == left.index(time)
             assert found.after(time) == min((other for other in left if other > time), default=None)
+
+
+def test_equal_rows_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = 2_000_000
+    for place in ("duplicates._HASHES", "duplicates._ROWS", "segment._PIECE"):
+        monkeypatch.setattr(f"elec.ingest.{place}", 50_000)
+    segments = made_segments(tmp_path, [5] * rows, [7] * (rows - 1) + [8], [rows // 2])
+    assert [segment.meta.repeated for segment in segments] == [rows // 2 - 1, rows // 2 - 2]
+    tracemalloc.start()
+    duplicates = Duplicates(segments, Window(as_of=10, now=100), drop=False, work=tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert duplicates.count == rows - 2
+    assert peak < 8 * rows / 2, "of 16 MB of hashes, much less than a half at once"
+
+
+def test_lists_that_differ_are_no_duplicates(tmp_path: Path) -> None:
+    lists = [None, [], [None], [None, None], ["NULL"], [""], ["", ""], ["a, b"], ["a", "b"], ["b", "a"], ["a", None], ["a"]]
+    pairs = [None, {"x": None}, {"x": "NULL"}, {"x": "a"}]
+    database = Sql(tmp_path)
+    for column in (pa.array(lists), pa.array(pairs)):
+        hashes = identities(pa.table({"value": pa.concat_arrays([column, column])}), database)
+        assert len(set(hashes.tolist())) == len(column)
+        assert (hashes[: len(column)] == hashes[len(column) :]).all()
+    database.close()

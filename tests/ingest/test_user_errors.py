@@ -242,3 +242,10 @@ def test_a_seed_of_many_digits(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "log.csv", made_rows(120))
     spec = made_spec(path, split={"by": "random", "valid": 0.3, "test": 0.3, "seed": 10**30})
     assert ingest(spec, tmp_path / "out", as_of=AS_OF, now=NOW).rows_kept == 120
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf_32"])
+def test_an_encoding_whose_byte_order_mark_is_not_there(encoding: str, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "log.csv", made_rows(60))
+    pattern = rf"log\.csv: cannot be read as {encoding} \(UTF-\d\d stream does not start with BOM\); set `encoding` to what"
+    _fails(tmp_path, InputError, pattern, path, source={"encoding": encoding})

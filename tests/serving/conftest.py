@@ -4,13 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.made import s3_bucket, shared_bundle, shared_feast
+from tests.serving.made import make_bundle, s3_bucket, shared_bundle, shared_feast
 
 
 @pytest.fixture(scope="session")
 def made() -> Path:
     """A folder with `bundle`, `features` and `model-0`; not to be changed."""
     return shared_bundle()
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the same data set that scores otherwise."""
+    root = tmp_path_factory.mktemp("other")
+    make_bundle(root, seed=1)
+    return root / "bundle"
 
 
 @pytest.fixture(scope="session")

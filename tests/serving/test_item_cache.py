@@ -57,6 +57,25 @@ def test_what_was_put_is_found_until_it_is_too_old() -> None:
     assert cache.nbytes == 2 * (3 * 4 + 1)
 
 
+def test_the_hottest_are_those_that_were_asked_for_most() -> None:
+    cache = ItemCache(WIDTHS, capacity=5, seconds=60)
+    assert cache.hottest(3) == cache.hottest(0) == []
+    cache.put(names([1, 2, 3, 4, 5]), parts([1, 2, 3, 4, 5]))
+    for number in (3, 3, 3, 3, 5, 5, 5, 1):
+        cache.find(names([number]))
+    assert cache.hottest(3) == names([3, 5, 1])
+    assert sorted(cache.hottest(99)) == names([1, 2, 3, 4, 5])
+    assert cache.hottest(0) == []
+    # Looked up again it counts half; one that comes in another's place begins anew.
+    cache.put(names([3]), parts([3]))
+    assert cache.hottest(2) == names([5, 3])
+    for _ in range(2):
+        cache.put(names([11, 12, 13, 14]), parts([11, 12, 13, 14]))
+    assert len(cache) == 5
+    cache.find(names([12]))
+    assert "i12" in cache.hottest(2)
+
+
 def test_what_was_asked_for_stays_and_the_rest_goes() -> None:
     cache = ItemCache(WIDTHS, capacity=4, seconds=60, clock=Clock())
     cache.put(names([1, 2, 3, 4]), parts([1, 2, 3, 4]))

@@ -19,15 +19,6 @@ from elec.serving.publish import publish_bundle
 from elec.serving.service import Service, Serving, open_service
 from elec.serving.watch import ChampionWatch
 from elec.spec.serving import ServingSpec
-from tests.serving.made import make_bundle
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the same data set that scores otherwise."""
-    root = tmp_path_factory.mktemp("other")
-    make_bundle(root, seed=1)
-    return root / "bundle"
 
 
 @contextlib.contextmanager

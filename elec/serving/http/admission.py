@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from elec.serving.http.protocol_errors import RequestError
 
@@ -138,7 +138,7 @@ class Workroom:
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self._next)
 
-    def hand_over(self, work: Callable[[], T], done: Callable[["Future[T]"], None]) -> "Future[T]":
+    def hand_over(self, work: Callable[[], T], done: Callable[["Future[T]"], None]) -> "Handed":
         """Has work done in the thread.
 
         Args:
@@ -148,13 +148,14 @@ class Workroom:
         loop = asyncio.get_running_loop()
         self._enter()
 
-        def leave(future: "Future[T]") -> None:
-            self._leave()
+        def ended(future: "Future[T]") -> None:
+            handed.leave()
             done(future)
 
         future = self._threads.submit(work)
-        future.add_done_callback(lambda future: loop.call_soon_threadsafe(leave, future))
-        return future
+        handed = Handed(future, self._leave)
+        future.add_done_callback(lambda future: loop.call_soon_threadsafe(ended, future))
+        return handed
 
     def close(self) -> None:
         """Begins nothing any more."""
@@ -178,3 +179,32 @@ class Workroom:
 
     def _leave(self) -> None:
         self._inside -= 1
+
+
+class Handed:
+    """Work that was handed to the thread.
+
+    Args:
+        future: Of the work.
+        leave: Gives its place in the room back.
+    """
+
+    def __init__(self, future: "Future[Any]", leave: Callable[[], None]) -> None:
+        self._future = future
+        self._give_back = leave
+        self._inside = True
+
+    def cancel(self) -> None:
+        """Does not begin with it, if it has not begun."""
+        self._future.cancel()
+
+    def drop(self) -> None:
+        """Nobody waits for it any more: it counts no longer as one of the crowd, even if it is being worked on."""
+        self._future.cancel()
+        self.leave()
+
+    def leave(self) -> None:
+        """Gives its place back, once."""
+        if self._inside:
+            self._inside = False
+            self._give_back()

@@ -4,7 +4,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from elec.serving.http.lane import Lane
+from elec.serving.http.lane import Errand, Lane
 from elec.serving.http.plans import Reply
 
 # Requests that a client may send behind one that is not answered yet. uvicorn itself keeps all of them, however many.
@@ -20,6 +20,8 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._lane: Lane = self.config.app.lane  # type: ignore[union-attr]
+        # What is being answered the short way; uvicorn's `cycle` may be what is sent behind it already.
+        self._turn: _Turn | None = None
         # The parts of the body of a request that may go the short way; None if there is no such request.
         self._parts: list[bytes] | None = None
 
@@ -35,6 +37,13 @@ class Connection(HttpToolsProtocol):
                 super().on_headers_complete()
                 for part in parts:
                     super().on_body(part)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gives up what nobody waits for any more."""
+        super().connection_lost(exc)
+        if self._turn is not None:
+            self._turn.abandon()
+            self._turn = None
 
     def on_headers_complete(self) -> None:
         """Chooses the way."""
@@ -56,11 +65,11 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
             return
         parts, self._parts = self._parts, None
-        turn = _Turn(self, self.parser.should_keep_alive())
+        self._turn = turn = _Turn(self, self.parser.should_keep_alive())
         # uvicorn sees by it that the connection is busy, and has what is sent behind wait.
         self.cycle = turn  # type: ignore[assignment]
         scope: Any = self.scope
-        self._lane.begin(self.url, scope, parts[0] if len(parts) == 1 else b"".join(parts), turn.send)
+        turn.errand = self._lane.begin(self.url, scope, parts[0] if len(parts) == 1 else b"".join(parts), turn.send)
 
     def _is_short(self) -> bool:
         # A client that does not read its answers waits uvicorn's way until it does.
@@ -95,7 +104,7 @@ class _Turn:
         keep_alive: Whether the client wants to go on.
     """
 
-    __slots__ = ("_connection", "disconnected", "keep_alive", "message_event", "response_complete")
+    __slots__ = ("_connection", "disconnected", "errand", "keep_alive", "message_event", "response_complete")
 
     def __init__(self, connection: Connection, keep_alive: bool) -> None:
         self._connection = connection
@@ -103,6 +112,14 @@ class _Turn:
         self.disconnected = False
         self.response_complete = False
         self.message_event = _NOBODY
+        #: Its work.
+        self.errand: Errand | None = None
+
+    def abandon(self) -> None:
+        """The client has left."""
+        self.disconnected = True
+        if self.errand is not None:
+            self.errand.abandon()
 
     def send(self, reply: Reply, last: bool) -> None:
         """Sends the answer.

@@ -16,14 +16,12 @@ from elec.serving.http.admission import Admission
 from elec.serving.http.auth import Token
 from elec.serving.http.excuses import Excuses
 from elec.serving.http.lane import Lane
-from elec.serving.http.ledger import Ledger
+from elec.serving.http.ledger import CLIENT_LEFT, Ledger
 from elec.serving.http.plans import Reply, tell
 
 log = logging.getLogger("elec.serving")
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
-
-_CLIENT_LEFT = 499
 
 
 class Front:
@@ -87,7 +85,7 @@ class Front:
             else:
                 await _send(answer, self._excuses.unauthorized())
         except ClientDisconnect:
-            status = _CLIENT_LEFT
+            status = CLIENT_LEFT
         except Exception:
             log.exception("%s failed", about.route, extra={"request": about.request, "bundle": about.bundle})
             reply = self._excuses.internal()

@@ -13,10 +13,10 @@ from typing import Any
 
 from starlette.types import Scope
 
-from elec.serving.http.admission import Admission, RefusedError, Workroom, too_late
+from elec.serving.http.admission import Admission, Handed, RefusedError, Workroom, too_late
 from elec.serving.http.auth import Token
 from elec.serving.http.excuses import Excuses
-from elec.serving.http.ledger import Ledger
+from elec.serving.http.ledger import CLIENT_LEFT, Ledger
 from elec.serving.http.plans import Plan, Planner, Reply, tell
 from elec.serving.http.protocol_errors import too_large
 from elec.spec.serving import ServingSpec
@@ -60,7 +60,7 @@ class Lane:
         """Whether a POST of this URL may go this way."""
         return url in self._planners
 
-    def begin(self, url: bytes, scope: Scope, body: bytes, send: Callable[[Reply, bool], None]) -> None:
+    def begin(self, url: bytes, scope: Scope, body: bytes, send: Callable[[Reply, bool], None]) -> "Errand":
         """Sees to a request.
 
         Args:
@@ -68,16 +68,19 @@ class Lane:
             scope: Its headers.
             body: All of it.
             send: Takes the answer, now or later, and whether the connection shall end with it.
+
+        Returns:
+            What is to be told if the client leaves.
         """
         errand = Errand(self, scope, url.decode(), send)
         if not self._token.admits(errand.about.route, scope["headers"]):
             errand.end(self.excuses.unauthorized())
-            return
+            return errand
         try:
             self.admission.enter()
         except RefusedError as error:
             errand.fail(error)
-            return
+            return errand
         errand.inside = True
         try:
             if len(body) > self.settings.body_bytes:
@@ -86,6 +89,7 @@ class Lane:
             errand.begin(self._planners[url](scope, body))
         except Exception as error:
             errand.fail(error)
+        return errand
 
 
 class Errand:
@@ -98,14 +102,14 @@ class Errand:
         send: Takes the answer.
     """
 
-    __slots__ = ("_clock", "_future", "_lane", "_plan", "_send", "_started", "about", "inside")
+    __slots__ = ("_clock", "_handed", "_lane", "_plan", "_send", "_started", "about", "inside")
 
     def __init__(self, lane: Lane, scope: Scope, route: str, send: Callable[[Reply, bool], None]) -> None:
         self._started = time.perf_counter()
         self._lane = lane
         self._send: Callable[[Reply, bool], None] | None = send
         self._plan: Plan | None = None
-        self._future: Future[Any] | None = None
+        self._handed: Handed | None = None
         self._clock: asyncio.TimerHandle | None = None
         self.about = tell(scope, route)
         #: Whether it has a place in the house, to be given back.
@@ -119,7 +123,7 @@ class Errand:
             return
         seconds = self._lane.settings.timeout_seconds
         self._clock = asyncio.get_running_loop().call_later(seconds, self._too_late)
-        self._future = self._lane.workroom.hand_over(plan.work, self._done)
+        self._handed = self._lane.workroom.hand_over(plan.work, self._done)
 
     def fail(self, error: Exception) -> None:
         """Answers with what went wrong."""
@@ -132,17 +136,33 @@ class Errand:
 
     def end(self, reply: Reply) -> None:
         """Answers."""
-        if self._send is None:
+        send = self._close()
+        if send is not None:
+            send(reply, self._lane.admission.draining)
+            self._lane.ledger.note(self.about, reply.status, self._started)
+
+    def abandon(self) -> None:
+        """The client has left: what it asked for is not begun any more, and stands in nobody's way."""
+        if self._close() is None:
             return
+        if self._handed is not None:
+            self._handed.drop()
+        self._lane.ledger.note(self.about, CLIENT_LEFT, self._started)
+
+    def _close(self) -> Callable[[Reply, bool], None] | None:
+        """Gives the place in the house back; whom to answer, or None if that was done."""
         send, self._send = self._send, None
+        if send is None:
+            return None
         if self._clock is not None:
             self._clock.cancel()
         if self.inside:
             self._lane.admission.leave()
-        send(reply, self._lane.admission.draining)
-        self._lane.ledger.note(self.about, reply.status, self._started)
+        return send
 
     def _work(self) -> None:
+        if self._send is None:
+            return
         assert self._plan is not None
         try:
             if time.perf_counter() - self._started > self._lane.settings.timeout_seconds:
@@ -152,7 +172,7 @@ class Errand:
             self.fail(error)
 
     def _done(self, future: Future[Any]) -> None:
-        # After its time it was answered, and nobody asks for the result any more.
+        # After its time it was answered, or its client has left, and nobody asks for the result any more.
         if self._send is None or future.cancelled():
             return
         assert self._plan is not None
@@ -162,6 +182,6 @@ class Errand:
             self.fail(error)
 
     def _too_late(self) -> None:
-        assert self._future is not None
-        self._future.cancel()
+        assert self._handed is not None
+        self._handed.cancel()
         self.fail(too_late(self._lane.settings.timeout_seconds))

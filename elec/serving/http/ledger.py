@@ -6,6 +6,9 @@ from elec.serving.http.plans import Told
 from elec.serving.telemetry.logs import AccessLog
 from elec.serving.telemetry.metrics import Metrics
 
+#: The status that is noted where the client left before its answer.
+CLIENT_LEFT = 499
+
 
 class Ledger:
     """Notes what became of requests.

@@ -6,7 +6,7 @@ from elec.serving.golden import Golden
 from elec.serving.http.openapi_schemas import answer_schemas, infer_schema, rank_schemas
 from elec.serving.http.protocol import MODEL_NAME, infer_request
 from elec.serving.service import Service, Serving
-from elec.spec.dataset import Entity
+from elec.spec.fields import Entity
 from elec.spec.serving import ServingSpec
 from elec.version import code_version
 

@@ -6,7 +6,7 @@ from elec.serving.http.protocol import LLM, MODEL_NAME, OUTPUT, VECTORS
 from elec.serving.http.protocol_rank import LONGEST_KEY
 from elec.serving.http.protocol_tensors import ACCEPTED, FLOATS, INTEGERS, TEXT
 from elec.serving.manifest import Manifest
-from elec.spec.dataset import Entity, FieldSpec, Kind
+from elec.spec.fields import Entity, FieldSpec, Kind
 
 Schema = dict[str, Any]
 

@@ -21,7 +21,7 @@ from elec.serving.http.protocol_binary import Tail, write_column
 from elec.serving.http.protocol_errors import RequestError
 from elec.serving.http.protocol_tensors import ACCEPTED, read_field, read_floats
 from elec.serving.manifest import Manifest
-from elec.spec.dataset import FieldSpec, Kind
+from elec.spec.fields import FieldSpec, Kind
 
 #: The name of the model in every path.
 MODEL_NAME = "elec"

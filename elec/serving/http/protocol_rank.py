@@ -15,7 +15,7 @@ import orjson
 from elec.serving.http.protocol_errors import RequestError
 from elec.serving.http.protocol_tensors import is_whole
 from elec.serving.ranker import Ranked
-from elec.spec.dataset import Entity, FieldSpec, Kind
+from elec.spec.fields import Entity, FieldSpec, Kind
 
 #: Letters of a key: it is kept with what is known of its item, and how many items are kept is bounded by their number alone.
 LONGEST_KEY = 1024

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from elec.serving.http.protocol_binary import Tail, read_column, read_numbers
 from elec.serving.http.protocol_errors import RequestError
-from elec.spec.dataset import FieldSpec, Kind
+from elec.spec.fields import FieldSpec, Kind
 
 INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
 FLOATS = frozenset({"FP16", "FP32", "FP64"})

@@ -105,7 +105,7 @@ class Routes:
             )
             self._metrics.observe_scores(ranked.scores_N, service.version)
             if ranked.records is not None:
-                self._log(about, ranked.records, ranked.scores_N)
+                self._log(about, ranked.records, ranked.scores_N, degraded=bool(ranked.degraded))
             return Reply(rank_response(asked, ranked, service.version))
 
         return Plan(True, lambda: ranker.rank(asked.user, asked.items, asked.context, recorded=recorded), answer)
@@ -159,10 +159,10 @@ class Routes:
         # As text it is made from what is kept; a large server's takes a millisecond.
         return Response(self._metrics.render(), headers={"Content-Type": self._metrics.content_type})
 
-    def _log(self, about: Told, records: pa.Table, scores_N: np.ndarray) -> None:
+    def _log(self, about: Told, records: pa.Table, scores_N: np.ndarray, *, degraded: bool = False) -> None:
         assert self._prediction_log is not None
         request = about.request or uuid.uuid4().hex
-        self._prediction_log.offer(request, records, scores_N, about.bundle, datetime.now(UTC))
+        self._prediction_log.offer(request, records, scores_N, about.bundle, datetime.now(UTC), degraded=degraded)
 
     def _service(self, scope: Scope) -> Service:
         """What a request asks for: the current service, or the version in its path."""

@@ -6,7 +6,7 @@ Requests only add to numbers that are kept here, under one lock; names and text 
 |---|---|---|
 | `elec_requests_total` | route, status | answered requests |
 | `elec_request_seconds` | route | histogram, from the first byte read to the answer |
-| `elec_errors_total` | kind | failed requests, and whatever else went wrong |
+| `elec_errors_total` | kind | failed requests, and what else went wrong: the `champion` cannot be read, a `bundle` is refused |
 | `elec_refused_total` | reason | requests that were turned away: the queue is full, the time is over, the server drains |
 | `elec_part_seconds` | part | histogram of `look_up`, `encode`, `model`, `http` |
 | `elec_in_flight` | | requests in the house |

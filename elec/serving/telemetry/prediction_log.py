@@ -1,8 +1,8 @@
 """The prediction log: what was scored, as Parquet files that any reader of tables can take, and the drift check does.
 
 A row is a scored record: `request_id`, `time` (microseconds, UTC), the fields' raw values under their own names (the keys of
-user and item are fields), `score` and `version` (the bundle). Where a field has one of these names, the log's own column ends
-in an underscore.
+user and item are fields), `score`, `version` (the bundle), and `degraded`: the feature store did not answer, so that values are
+missing which it may well have. Where a field has one of these names, the log's own column ends in an underscore.
 
 A request leaves its rows in a bounded queue and goes on; a thread gathers them in memory and closes a file when it has enough
 of them, or when they are old enough. Whoever dies in between loses the rows in memory, and leaves no part of a file.
@@ -27,13 +27,13 @@ import pyarrow.parquet as pq
 from elec.features.raw import raw_table
 from elec.serving.manifest import Manifest
 from elec.serving.telemetry.prediction_files import PredictionFiles
-from elec.spec.dataset import FieldSpec
+from elec.spec.fields import FieldSpec
 from elec.spec.serving import ServingSpec
 
 log = logging.getLogger("elec.prediction_log")
 
-#: The log's own columns: the request, when it was scored, the probability, and the bundle.
-OWN = ("request_id", "time", "score", "version")
+#: The log's own columns: the request, when it was scored, the probability, the bundle, and whether features were left out.
+OWN = ("request_id", "time", "score", "version", "degraded")
 
 # Requests, and the memory of their records, that may wait for the writer.
 _QUEUE = 1024
@@ -69,6 +69,7 @@ class _Offer:
     scores_N: np.ndarray
     manifest: Manifest
     time: datetime
+    degraded: bool
     bytes: int
 
 
@@ -134,7 +135,16 @@ class PredictionLog:
         share = self._settings.log_share
         return share >= 1 or (share > 0 and random.random() < share)  # noqa: S311
 
-    def offer(self, request_id: str, records: pa.Table, scores_N: np.ndarray, bundle_id: str, time: datetime) -> bool:
+    def offer(
+        self,
+        request_id: str,
+        records: pa.Table,
+        scores_N: np.ndarray,
+        bundle_id: str,
+        time: datetime,
+        *,
+        degraded: bool = False,
+    ) -> bool:
         """Takes the predictions of a request that `sampled` has drawn; never waits.
 
         Args:
@@ -143,6 +153,7 @@ class PredictionLog:
             scores_N: float32.
             bundle_id: The bundle that scored.
             time: When.
+            degraded: Whether features were left out, because the feature store did not answer.
 
         Returns:
             False if they were dropped, which is counted.
@@ -154,7 +165,7 @@ class PredictionLog:
             if full or self._closing or manifest is None:
                 self._dropped += rows
                 return False
-            self._waiting.append(_Offer(request_id, records, scores_N, manifest, time, used))
+            self._waiting.append(_Offer(request_id, records, scores_N, manifest, time, degraded, used))
             self._waiting_bytes += used
             self._changed.notify()
         return True
@@ -246,4 +257,5 @@ def _rows(offer: _Offer) -> pa.Table:
     table = table.add_column(0, own["time"], pa.repeat(pa.scalar(offer.time, pa.timestamp("us", tz="UTC")), rows))
     table = table.add_column(0, own["request_id"], pa.repeat(offer.request_id[:_ID_LETTERS], rows))
     table = table.append_column(own["score"], pa.array(offer.scores_N, pa.float32()))
-    return table.append_column(own["version"], pa.repeat(manifest.bundle_id, rows))
+    table = table.append_column(own["version"], pa.repeat(manifest.bundle_id, rows))
+    return table.append_column(own["degraded"], pa.repeat(offer.degraded, rows))

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -132,6 +133,30 @@ def test_no_place_and_no_time_is_lost_to_clients_that_leave(served: httpx.Client
         time.sleep(0.02)
     assert inside == 0
     assert served.post(INFER, content=infer).status_code == 200
+
+
+def test_a_crowd_that_has_left_is_in_nobodys_way(served: httpx.Client) -> None:
+    """Those who come behind clients that were cut off are not refused for requests that nobody waits for."""
+    request = post("/rank", orjson.dumps({"user": "u1", "items": [f"i{number}" for number in range(1000)]}))
+    before = served.get("/metrics").text.count('status="429"')
+
+    def ask_until(stop: float) -> None:
+        with connected(served) as connection:
+            while time.monotonic() < stop:
+                connection.sendall(request)
+                ((status, _, body),) = answers(connection, 1)
+                assert status == 200, body
+            # Cut off in the middle of a request.
+            connection.sendall(request)
+
+    for _ in range(8):
+        # As many as may wait when the room has not been empty for long.
+        with ThreadPoolExecutor(8) as clients:
+            for asked in [clients.submit(ask_until, time.monotonic() + 0.15) for _ in range(8)]:
+                asked.result()
+    figures = served.get("/metrics").text
+    assert figures.count('status="429"') == before
+    assert 'elec_requests_total{route="/rank",status="499"}' in figures
 
 
 def test_a_client_that_sends_on_and_on_without_reading_is_left(served: httpx.Client, infer: bytes) -> None:

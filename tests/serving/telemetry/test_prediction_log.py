@@ -19,7 +19,7 @@ import pytest
 from elec.errors import InputError
 from elec.serving.telemetry.prediction_files import PATTERN, PredictionFiles
 from elec.serving.telemetry.prediction_log import PredictionLog
-from elec.spec.dataset import FieldSpec
+from elec.spec.fields import FieldSpec
 from elec.spec.serving import ServingSpec
 from tests.serving.described import describe
 from tests.serving.made import frame
@@ -59,7 +59,7 @@ def test_rows_are_raw_features_with_scores(tmp_path: Path) -> None:
     table = read(tmp_path)
     assert table.schema.names == [
         *("request_id", "time", "user_id", "item_id", "age", "city", "genres", "price", "hour"),
-        *("score", "version"),
+        *("score", "version", "degraded"),
     ]
     assert table.schema.field("time").type == pa.timestamp("us", tz="UTC")
     assert table.schema.field("score").type == pa.float32()
@@ -73,6 +73,7 @@ def test_rows_are_raw_features_with_scores(tmp_path: Path) -> None:
         "hour": "7",
         "score": 0.25,
         "version": describe().bundle_id,
+        "degraded": False,
     }
     figures = log.figures()
     assert (figures.rows, figures.dropped, figures.files) == (7, 0, 1)
@@ -138,6 +139,16 @@ def test_files_end_by_seconds(tmp_path: Path) -> None:
         assert log.figures().files >= 3
 
 
+def test_what_was_scored_without_the_feature_store_says_so(tmp_path: Path) -> None:
+    records, scores_N = frame(4, 3), np.full(4, 0.5, np.float32)
+    with PredictionLog(tmp_path, ALL, describe()) as log:
+        log.offer("whole", records, scores_N, describe().bundle_id, NOW)
+        log.offer("less", records, scores_N, describe().bundle_id, NOW, degraded=True)
+    table = read(tmp_path)
+    assert table["degraded"].to_pylist() == [False] * 4 + [True] * 4
+    assert table["request_id"].to_pylist() == ["whole"] * 4 + ["less"] * 4
+
+
 def test_a_swap_may_change_the_fields(tmp_path: Path) -> None:
     other = describe(1, fields=describe().fields[:3])
     with PredictionLog(tmp_path, ALL, describe()) as log:
@@ -147,7 +158,7 @@ def test_a_swap_may_change_the_fields(tmp_path: Path) -> None:
         offer(log, number=1)
         offer(log, number=0)
     widths = [len(pq.read_schema(file).names) for file in files(tmp_path)]
-    assert widths == [11, 7, 11]
+    assert widths == [12, 8, 12]
     assert log.figures().dropped == 5
 
 
