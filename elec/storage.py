@@ -4,14 +4,11 @@ Publishing never shows a half-written result. On disk a folder is written beside
 cannot rename, the file named last (`manifest.json`, say) goes up last, so a reader that asks for it first never sees a part.
 """
 
-import fcntl
 import os
-import random
 import shutil
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
@@ -21,8 +18,6 @@ from elec.errors import InputError
 
 #: What S3 takes in one request.
 _KEYS_DELETED_AT_ONCE = 1000
-# How often a file is read and written anew because others were faster.
-_UPDATES = 20
 
 
 def is_s3(uri: str | Path) -> bool:
@@ -123,55 +118,6 @@ def write_bytes(uri: str | Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def update(uri: str | Path, change: Callable[[bytes | None], bytes]) -> bytes:
-    """Reads a small file, and writes what follows from it: of several that do so at once, each sees the one before.
-
-    On disk they wait for each other, by a lock that ends with its process; on S3 the later ones begin anew.
-
-    Args:
-        uri: The file.
-        change: Gives the new content from the old one, None if there is none. It may be called more than once.
-
-    Returns:
-        The new content.
-
-    Raises:
-        InputError: If S3 refuses, or somebody else changes the file all the time.
-    """
-    if is_s3(uri):
-        return _update_s3(uri, change)
-    path = local_path(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        content = change(path.read_bytes() if path.exists() else None)
-        write_bytes(uri, content)
-    return content
-
-
-def _update_s3(uri: str | Path, change: Callable[[bytes | None], bytes]) -> bytes:
-    bucket, key = s3.bucket_and_key(uri)
-    written: bytes | None = None
-    for _ in range(_UPDATES):
-        with s3.errors(uri):
-            old, tag = None, None
-            try:
-                old, tag = s3.body_and_tag(bucket, key)
-            except s3.client().exceptions.ClientError as error:
-                if error.response["Error"]["Code"] not in {"404", "NoSuchKey"}:
-                    raise
-        if written is not None and old == written:
-            # It was written; the answer that said so was lost, and boto3 had asked again.
-            return written
-        written = change(old)
-        with s3.errors(uri):
-            if s3.put_if(bucket, key, written, tag=tag):
-                return written
-        # Not all at the same moment again.
-        time.sleep(random.uniform(0.0, 0.2))  # noqa: S311
-    raise InputError(f"{uri}: was changed by others {_UPDATES} times while it was to be changed; try again")
 
 
 def list_files(uri: str | Path) -> list[str]:

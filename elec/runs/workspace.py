@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from elec import storage
 from elec.errors import BlockedError, InputError
+from elec.updating import update
 
 
 class Champion(BaseModel):
@@ -172,4 +173,4 @@ class Workspace:
             champion = change(None if content is None else self._parse(content))
             return orjson.dumps(champion.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
 
-        return self._parse(storage.update(self._champion, changed))
+        return self._parse(update(self._champion, changed))
