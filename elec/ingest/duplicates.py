@@ -21,8 +21,8 @@ _Hashes = npt.NDArray[np.uint64]
 _Choice = Callable[[Int64], Mask] | None
 
 #: Hashes that are sorted at once, 8 bytes each.
-_HASHES = 4_000_000
-_ROWS = 1_000_000
+_HASHES = 1_000_000
+_ROWS = 262_144
 
 
 class Duplicates:

@@ -24,7 +24,7 @@ DROPPED = "dropped.bin"
 IDENTITY = "identity.bin"
 REPEATED = "repeated.bin"
 
-_PIECE = 1_000_000
+_PIECE = 262_144
 
 
 def firsts_name(entity: Entity) -> str:
