@@ -17,7 +17,7 @@ from elec.serving.http.protocol_errors import RequestError
 T = TypeVar("T")
 
 # A room that has not been empty for so many seconds has a standing crowd. Then so many may wait, or an eighth of the queue.
-_STANDING = 0.1
+_STANDING = 0.03
 _FEW = 8
 
 
