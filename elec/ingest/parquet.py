@@ -1,7 +1,9 @@
 """Reads Parquet in batches, with the file's own types."""
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ from elec import s3
 from elec.errors import InputError
 from elec.ingest.batches import Needed, RawBatch, check_columns, listed
 from elec.ingest.sources import SourceFile, first_line, open_raw, readable
+from elec.ingest.splice import Groups
 from elec.ingest.sql import Sql
 from elec.spec import Source
 
@@ -37,7 +40,7 @@ def read_parquet(
     with readable(file.uri), open_raw(file) as stream:
         with _whole(file):
             parquet = pq.ParquetFile(stream)
-            parquet = pq.ParquetFile(stream, metadata=parquet.metadata, read_dictionary=_dictionaries(parquet))
+            parquet = pq.ParquetFile(stream, metadata=parquet.metadata, read_dictionary=_dictionaries(parquet, stream))
         names = _names(file, source, parquet.schema_arrow.names)
         check_columns(file.uri, names, needed)
         _check_types(database, file, parquet.schema_arrow)
@@ -57,18 +60,16 @@ def read_parquet(
             done += len(table)
 
 
-def _dictionaries(parquet: pq.ParquetFile) -> list[str]:
+def _dictionaries(parquet: pq.ParquetFile, stream: IO[bytes]) -> list[str]:
     """The columns of text that are stored as dictionaries, whose values need not be made once a row."""
-    names = parquet.schema_arrow.names
-    text = {name for name in names if names.count(name) == 1 and parquet.schema_arrow.field(name).type == pa.string()}
-    for number in range(parquet.num_row_groups):
-        group = parquet.metadata.row_group(number)
-        for position in range(group.num_columns):
-            column = group.column(position)
-            # A dictionary that has become too long is given up for plain text, at more bytes a row.
-            if not column.has_dictionary_page or column.total_uncompressed_size > _MOST_BYTES * column.num_values:
-                text.discard(column.path_in_schema)
-    return sorted(text)
+    schema = parquet.schema_arrow
+    text = {name for name in schema.names if schema.names.count(name) == 1 and schema.field(name).type == pa.string()}
+    try:
+        # Not by Arrow, which ends the process over some damaged metadata of columns.
+        return sorted(text - Groups(stream).spelled_out(_MOST_BYTES))
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, struct.error):
+        # Arrow says what is wrong when it reads the rows.
+        return []
 
 
 @contextmanager

@@ -17,7 +17,8 @@ _COPY_BYTES = 1 << 22
 _ROWS, _GROUPS = 3, 4
 _COLUMNS, _BYTES, _GROUP_ROW_COUNT, _GROUP_OFFSET, _COMPRESSED, _ORDINAL = 1, 2, 3, 5, 6, 7
 _CHUNK_OFFSET, _CHUNK_META = 2, 3
-_PATH, _UNCOMPRESSED, _CHUNK_COMPRESSED, _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE = 3, 6, 7, 9, 10, 11
+_PATH, _VALUES, _UNCOMPRESSED, _CHUNK_COMPRESSED = 3, 5, 6, 7
+_DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE = 9, 10, 11
 #: Of a ColumnChunk and a ColumnMetaData: page indexes and Bloom filters, which are elsewhere in the file and are not copied.
 _CHUNK_KEPT, _META_DROPPED = (_CHUNK_OFFSET, _CHUNK_META), (14, 15)
 
@@ -41,6 +42,20 @@ class Groups:
     def __getitem__(self, number: int) -> Struct:
         """The metadata of a row group."""
         return self._groups[number]
+
+    def spelled_out(self, most_bytes: int) -> set[str]:
+        """The columns that some row group holds without a dictionary, or in more than so many bytes a value.
+
+        Raises:
+            LookupError, TypeError, ValueError: If the footer is damaged.
+        """
+        found = set()
+        for group in self._groups:
+            for chunk in group[_COLUMNS][1][1]:
+                meta: Struct = chunk[_CHUNK_META][1]
+                if _DICTIONARY_PAGE not in meta or meta[_UNCOMPRESSED][1] > most_bytes * meta[_VALUES][1]:
+                    found.add(b".".join(meta[_PATH][1][1]).decode())
+        return found
 
 
 class SplicedWriter:

@@ -107,6 +107,15 @@ def parse_spec(text: str, *, origin: str, folder: Path) -> Spec:
 class _UniqueKeys(yaml.SafeLoader):
     """YAML that refuses a key which is there twice; plain YAML would forget the first without a word."""
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            half = f"U+{ord(value[error.start]):04X}"
+            raise yaml.MarkedYAMLError(None, None, f"{half} is half of a character; write the whole", node.start_mark) from None
+        return value
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:

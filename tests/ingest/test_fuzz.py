@@ -3,6 +3,8 @@
 import gzip
 import io
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,14 @@ def test_damaged_inputs_end_well_or_in_one_sentence() -> None:
     assert sorted(outcome.number for outcome in outcomes) == list(range(200))
     assert not [outcome for outcome in outcomes if outcome.end not in RIGHT], table(outcomes, 7, 0.0)
     assert {"success", "quarantine", "refused", "blocked"} == {outcome.end for outcome in outcomes}
+
+
+def test_column_metadata_that_arrow_ends_the_process_over(tmp_path: Path) -> None:
+    # Of its own: an abort ends the process that reads.
+    command = "from benchmarks.data import judging; import sys, pathlib; "
+    command += "print(judging.judge('parquet', 2, 9178, pathlib.Path(sys.argv[1])).end)"
+    done = subprocess.run([sys.executable, "-c", command, str(tmp_path / "case")], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "refused"
 
 
 def _refused(folder: Path, name: str, content: bytes, match: str) -> None:

@@ -119,6 +119,7 @@ def test_one_wrong_key(key: str, value: Any, pattern: str) -> None:
         ("name: a\nsource: b: c", r"line 2: not valid YAML"),
         ("name: a\n\tuser: b", r"line 2: not valid YAML"),
         ("name: a\nname: b", r"line 2: .*'name' is there twice"),
+        ('name: a\n"b\\ud800": 1', r"line 2: .*U\+D800 is half of a character"),
         ("fields:\n  - {name: a, name: b}", r"line 2: .*'name' is there twice"),
         ("1: x", r"key '1' is not text"),
         ("name: !!python/object/apply:os.system [ls]", r"not valid YAML"),
