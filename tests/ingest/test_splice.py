@@ -93,7 +93,23 @@ def test_a_footer_is_what_it_was(tmp_path: Path) -> None:
         read_struct(content + b"x")
 
 
-def test_large_files_are_copied_and_give_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the row groups that are copied undecoded."""
+    found: list[int] = []
+    copy = SplicedWriter.copy
+
+    def noted(writer: SplicedWriter, source: Groups, number: int, *rest: Any) -> None:
+        found.append(number)
+        copy(writer, source, number, *rest)
+
+    monkeypatch.setattr(SplicedWriter, "copy", noted)
+    return found
+
+
+def test_large_files_are_copied_and_give_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: list[int]
+) -> None:
     rows = pa.Table.from_pylist(made_rows(120))
     (tmp_path / "log").mkdir()
     repeated = 1000
@@ -102,14 +118,6 @@ def test_large_files_are_copied_and_give_the_same_rows(tmp_path: Path, monkeypat
         table = pa.concat_tables([rows] * repeated).set_column(0, "ts", pa.array(times))
         pq.write_table(table, tmp_path / "log" / f"{part}.parquet")
     spec = made_spec(tmp_path / "log", timestamp={"column": "ts"})
-    copies: list[int] = []
-    copy = SplicedWriter.copy
-
-    def noted(writer: SplicedWriter, source: Groups, number: int, *rest: Any) -> None:
-        copies.append(number)
-        copy(writer, source, number, *rest)
-
-    monkeypatch.setattr(SplicedWriter, "copy", noted)
     report = ingest(spec, tmp_path / "copied", as_of=AS_OF, now=NOW)
     assert len(copies) == 2, "the last file has the boundaries in it"
     monkeypatch.setattr("elec.ingest.parts.LEAST_ROWS", 10**9)
@@ -121,7 +129,9 @@ def test_large_files_are_copied_and_give_the_same_rows(tmp_path: Path, monkeypat
         assert len(one) == report.split_rows[split]
 
 
-def test_labels_of_a_log_of_clicks_take_the_place_of_copied_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_of_a_log_of_clicks_take_the_place_of_copied_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: list[int]
+) -> None:
     rows = pa.Table.from_pylist(made_rows(120)).drop_columns("clicked")
     count = 120 * 1000
     (tmp_path / "log").mkdir()
@@ -135,14 +145,6 @@ def test_labels_of_a_log_of_clicks_take_the_place_of_copied_ones(tmp_path: Path,
     pq.write_table(pa.table(clicks), tmp_path / "clicks.parquet")
     found = {"path": str(tmp_path / "clicks.parquet"), "request": "request", "timestamp": "at", "within": "1h"}
     spec = made_spec(tmp_path / "log", timestamp={"column": "ts"}, label={"clicks": found})
-    copies: list[int] = []
-    copy = SplicedWriter.copy
-
-    def noted(writer: SplicedWriter, source: Groups, number: int, *rest: Any) -> None:
-        copies.append(number)
-        copy(writer, source, number, *rest)
-
-    monkeypatch.setattr(SplicedWriter, "copy", noted)
     report = ingest(spec, tmp_path / "out", as_of=AS_OF, now=NOW)
     assert len(copies) == 2, "the last file has the boundaries in it"
     assert report.label_rate["train"] == pytest.approx(1 / 7, abs=1e-4)
