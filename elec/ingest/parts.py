@@ -1,20 +1,20 @@
 """The three parts of a data set: every visible row goes to train, valid or test, in reading order."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elec.ingest import fields
 from elec.ingest.duplicates import Duplicates
 from elec.ingest.log import SPLIT
+from elec.ingest.part import Part
 from elec.ingest.report import NEGATIVES, SPLITS
 from elec.ingest.segment import Segment
-from elec.ingest.splice import Groups, SplicedWriter
 from elec.ingest.splits import Boundaries
 from elec.ingest.visible import is_outside, is_whole
 from elec.ingest.window import Window
@@ -38,48 +38,6 @@ def part_schema(spec: DatasetSpec) -> pa.Schema:
             *((field.name, fields.ARROW_TYPES[field.kind]) for field in spec.fields_of(Entity.CONTEXT)),
         ]
     )
-
-
-class Part:
-    """One of them while it is written.
-
-    Args:
-        path: The Parquet file.
-        schema: Its columns.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.writer = SplicedWriter(path, schema)
-        self.rows = self.clicks = 0
-        self.first, self.last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
-
-    def write(self, rows: pa.Table) -> None:
-        """Adds rows, their times as microseconds."""
-        if len(rows) == 0:
-            return
-        times = rows["event_timestamp"].to_numpy()
-        self.first, self.last = min(self.first, int(times.min())), max(self.last, int(times.max()))
-        self.rows += len(rows)
-        self.clicks += pc.sum(rows["label"]).as_py()
-        position = rows.column_names.index("event_timestamp")
-        self.writer.write(rows.set_column(position, "event_timestamp", rows["event_timestamp"].cast(fields.TIME)))
-
-    def copy(self, groups: Groups, number: int, rows: int, clicks: int, first: int, last: int, labels: pa.Table | None) -> None:
-        """Adds a row group of a segment as it is, but for its labels if there are others.
-
-        Args:
-            groups: Of the segment.
-            number: Of the group.
-            rows: In it.
-            clicks: Among them.
-            first: Its earliest time.
-            last: Its latest time.
-            labels: Instead of the segment's.
-        """
-        self.first, self.last = min(self.first, first), max(self.last, last)
-        self.rows += rows
-        self.clicks += clicks
-        self.writer.copy(groups, number, labels)
 
 
 @dataclass(frozen=True)
@@ -115,18 +73,18 @@ def write_parts(spec: DatasetSpec, segments: list[Segment], choice: Choice, targ
     """
     schema = part_schema(spec)
     counted = [NEGATIVES] if spec.aggregates and choice.negatives < 1 else []
-    parts = {name: Part(target / f"{name}.parquet", schema) for name in (*SPLITS, *counted)}
     columns = [*schema.names, *([SPLIT] if choice.limits is None else [])]
     left_out = 0
     seen = [segment for segment in segments if not is_outside(segment, choice.window)]
-    with Progress("split", unit="rows", total=sum(segment.meta.kept for segment in seen)) as progress:
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress("split", unit="rows", total=sum(segment.meta.kept for segment in seen)))
+        parts = {name: stack.enter_context(Part(target / f"{name}.parquet", schema)) for name in (*SPLITS, *counted)}
         for segment in seen:
             done = 0
-            with segment.rows.open("rb") as stream, pq.ParquetFile(segment.rows, read_dictionary=text_columns(schema)) as file:
-                groups = Groups(stream)
+            with pq.ParquetFile(segment.rows, read_dictionary=text_columns(schema)) as file:
                 for number in range(file.num_row_groups):
                     size = file.metadata.row_group(number).num_rows
-                    if not _copied(parts, file, groups, number, segment, choice):
+                    if not _copied(parts, file, number, segment, choice):
                         begin = done
                         for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[number], columns=columns):
                             hashes = segment.identity(begin, len(batch)) if choice.negatives < 1 else None
@@ -134,14 +92,10 @@ def write_parts(spec: DatasetSpec, segments: list[Segment], choice: Choice, targ
                             begin += len(batch)
                     done += size
                     progress.advance(size)
-    for part in parts.values():
-        part.writer.close()
     return parts, left_out
 
 
-def _copied(
-    parts: dict[str, Part], file: pq.ParquetFile, groups: Groups, number: int, segment: Segment, choice: Choice
-) -> bool:
+def _copied(parts: dict[str, Part], file: pq.ParquetFile, number: int, segment: Segment, choice: Choice) -> bool:
     """Copies a row group if all of its rows go to one part; says whether it did."""
     group = file.metadata.row_group(number)
     # Smaller ones are put together instead.
@@ -159,7 +113,7 @@ def _copied(
     if choice.labels is not None:
         found = choice.labels[file.read_row_group(number, columns=["row_id"])["row_id"].to_numpy()]
         clicks, labels = int(found.sum(dtype=np.int64)), pa.table({"label": pa.array(np.asarray(found))})
-    parts[SPLITS[first]].copy(groups, number, group.num_rows, clicks, times.min, times.max, labels)
+    parts[SPLITS[first]].copy(segment.rows, number, times.min, times.max, clicks, labels)
     return True
 
 

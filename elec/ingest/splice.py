@@ -116,7 +116,8 @@ class SplicedWriter:
         group = source[number]
         names = {name.encode() for name in self.schema.names}
         renewed = {} if fresh is None else {_name(chunk): chunk for chunk in fresh[0][_COLUMNS][1][1]}
-        begin = self._stream.tell()
+        begin = end = self._stream.tell()
+        runs: list[tuple[IO[bytes], int, int]] = []
         chunks: list[Struct] = []
         uncompressed = 0
         for held in group[_COLUMNS][1][1]:
@@ -126,8 +127,13 @@ class SplicedWriter:
             stream = source.stream if fresh is None or chunk is held else fresh.stream
             meta: Struct = dict(chunk[_CHUNK_META][1])
             first = min(meta[page][1] for page in (_DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE) if meta.get(page, (0, 0))[1] > 0)
-            move = self._stream.tell() - first
-            self._copy(stream, first, meta[_CHUNK_COMPRESSED][1])
+            move = end - first
+            end += meta[_CHUNK_COMPRESSED][1]
+            # What lies together is read at once.
+            if runs and runs[-1][0] is stream and runs[-1][2] == first:
+                runs[-1] = stream, runs[-1][1], first + meta[_CHUNK_COMPRESSED][1]
+            else:
+                runs.append((stream, first, first + meta[_CHUNK_COMPRESSED][1]))
             for page in (_DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE):
                 if meta.get(page, (0, 0))[1] > 0:
                     meta[page] = integer(meta[page][1] + move)
@@ -137,6 +143,8 @@ class SplicedWriter:
             moved[_CHUNK_OFFSET] = integer(chunk[_CHUNK_OFFSET][1] and chunk[_CHUNK_OFFSET][1] + move)
             chunks.append(moved)
             uncompressed += meta[_UNCOMPRESSED][1]
+        for run in runs:
+            self._copy(*run)
         order = {name: position for position, name in enumerate(self.schema.names)}
         chunks.sort(key=lambda chunk: order[_name(chunk).decode()])
         made: Struct = {
@@ -144,21 +152,21 @@ class SplicedWriter:
             _BYTES: integer(uncompressed),
             _GROUP_ROW_COUNT: group[_GROUP_ROW_COUNT],
             _GROUP_OFFSET: integer(begin),
-            _COMPRESSED: integer(self._stream.tell() - begin),
+            _COMPRESSED: integer(end - begin),
         }
         # 16 bits: readers know the order anyway.
         if len(self._groups) < 1 << 15 and _ORDINAL in group:
             made[_ORDINAL] = (group[_ORDINAL][0], len(self._groups))
         self._groups.append(made)
 
-    def _copy(self, source: IO[bytes], first: int, size: int) -> None:
+    def _copy(self, source: IO[bytes], first: int, end: int) -> None:
         source.seek(first)
-        while size:
-            block = source.read(min(size, _COPY_BYTES))
+        while first < end:
+            block = source.read(min(end - first, _COPY_BYTES))
             if not block:
                 raise OSError("a row group ends before its last byte")
             self._stream.write(block)
-            size -= len(block)
+            first += len(block)
 
 
 def _name(chunk: Struct) -> bytes:
