@@ -281,11 +281,12 @@ def test_a_run_that_is_stopped_takes_its_workers_along(
     cluster: Cluster, trainer: Trainer, prepared: tuple[Path, Job], tmp_path: Path
 ) -> None:
     folder, job = prepared
+    before = signal.getsignal(signal.SIGTERM)
     trainer.run = lambda _: os.kill(os.getpid(), signal.SIGTERM)  # type: ignore[method-assign]
     with pytest.raises(SystemExit):
         train_on_nodes(job.model_copy(update={"run_id": "stop"}), inputs(folder), tmp_path / "model", cluster, namespace="ml")
     assert trainer.methods() == ["PATCH", "DELETE"]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_workspace_that_nodes_do_not_share(prepared: tuple[Path, Job], tmp_path: Path) -> None:
