@@ -5,17 +5,19 @@ disappear in the cell, is taken for an ordinary character: one stray quote does 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from elec.errors import InputError
 from elec.ingest.batches import Broken, Int64, Needed, RawBatch, check_columns, listed
-from elec.ingest.lines import MARK, read_lines
+from elec.ingest.lines import MARK, Lines, read_lines
+from elec.ingest.plain import WRONG_WIDTH, cut, read_plain
 from elec.ingest.sources import SourceFile
 from elec.spec import Source
 
@@ -26,7 +28,6 @@ _MAX_CELL_LINES = 200
 #: At least so many lines within a cell, each a row of so many columns by itself, say that the cell's quote is a stray one.
 _TELLING_LINES = 3
 _TELLING_COLUMNS = 4
-_WRONG_WIDTH = "wrong number of columns"
 
 
 def read_delimited(
@@ -47,31 +48,46 @@ def read_delimited(
         InputError: If a column is missing, or no line has the expected number of columns.
     """
     cells = _Cells(source.delimiter or _DELIMITERS[file.format])
+    asked = {column.column for column in needed}
+    rest: list[str] = []
+    good, marked = 0, False
+    with closing(_named(file, source, needed, cells, advance)) as blocks:
+        for names, block in blocks:
+            batch = cells.plain(file.uri, names, asked, block) if not rest else None
+            if batch is None:
+                lines, first = rest + block.lines, block.first - len(rest)
+                # Sticky: a marked line may wait in `rest`.
+                marked = marked or block.marked
+                records, numbers, rest = cells.records(lines, first, block.final, len(names))
+                if not records:
+                    continue
+                batch = cells.parse(file.uri, records, numbers, names, marked, source.encoding)
+            if good == 0 and len(batch.lines) == 0 and all(row.reason == WRONG_WIDTH for row in batch.broken):
+                raise InputError(_no_row_fits(file, cells, batch.broken[0], names))
+            good += len(batch.lines)
+            yield batch
+
+
+def _named(
+    file: SourceFile, source: Source, needed: Sequence[Needed], cells: "_Cells", advance: Callable[[int], None]
+) -> Generator[tuple[list[str], Lines], None, None]:
+    """The blocks of a file without the line of names, with the names."""
     names: list[str] | None = None if source.header else list(source.columns or ())
     if names is not None:
         check_columns(file.uri, names, needed, " (from `columns`)")
-    rest: list[str] = []
-    good = 0
-    marked = False
-    for block in read_lines(file, source.encoding, advance):
-        lines, first = rest + block.lines, block.first - len(rest)
-        rest = []
-        # Sticky: a marked line may wait in `rest`.
-        marked = marked or block.marked
-        if names is None:
-            filled = next((position for position, line in enumerate(lines) if line), None)
-            if filled is None:
-                continue
-            names = _header(file, source, needed, cells, lines[filled])
-            lines, first = lines[filled + 1 :], first + filled + 1
-        records, numbers, rest = cells.records(lines, first, block.final, len(names))
-        if not records:
-            continue
-        batch = cells.parse(file.uri, records, numbers, names, marked, source.encoding)
-        if good == 0 and len(batch.lines) == 0 and all(row.reason == _WRONG_WIDTH for row in batch.broken):
-            raise InputError(_no_row_fits(file, cells, records[0], int(numbers[0]), names))
-        good += len(batch.lines)
-        yield batch
+    with closing(read_lines(file, source.encoding, advance)) as blocks:
+        for block in blocks:
+            if names is None:
+                begin = len(block.content) - len(block.content.lstrip(b"\n"))
+                line, line_end, content = block.content[begin:].partition(b"\n")
+                if not line:
+                    continue
+                names = _header(file, source, needed, cells, line.decode())
+                if not line_end:
+                    continue
+                done = begin + 1
+                block = replace(block, first=block.first + done, content=content, count=block.count - done)
+            yield names, block
 
 
 def _header(file: SourceFile, source: Source, needed: Sequence[Needed], cells: "_Cells", line: str) -> list[str]:
@@ -98,13 +114,13 @@ def _header(file: SourceFile, source: Source, needed: Sequence[Needed], cells: "
     return found
 
 
-def _no_row_fits(file: SourceFile, cells: "_Cells", line: str, number: int, names: Sequence[str]) -> str:
-    width = len(cells.split(line))
-    other = _other_delimiter(line, cells.delimiter)
+def _no_row_fits(file: SourceFile, cells: "_Cells", first: Broken, names: Sequence[str]) -> str:
+    width = len(cells.split(first.raw))
+    other = _other_delimiter(first.raw, cells.delimiter)
     way_out = f"set `delimiter: {_shown(other)}`" if other is not None and width == 1 else "correct `columns` or `delimiter`"
     return (
-        f"{file.uri}, line {number}: {width} column{'s' if width > 1 else ''} with the delimiter {_shown(cells.delimiter)} "
-        f"instead of {len(names)} ({listed(names)}), and no line fits; {way_out} (the line: '{line[:80]}')"
+        f"{file.uri}, line {first.line}: {width} column{'s' if width > 1 else ''} with the delimiter {_shown(cells.delimiter)} "
+        f"instead of {len(names)} ({listed(names)}), and no line fits; {way_out} (the line: '{first.raw[:80]}')"
     )
 
 
@@ -137,6 +153,10 @@ class _Cells:
         if not self.quoting or not self._closed_record.match(record):
             return record.split(self.delimiter)
         return [_unquoted(cell) for cell in self._cell.findall(record)]
+
+    def plain(self, file: str, names: list[str], needed: set[str], block: Lines) -> RawBatch | None:
+        """Cuts lines into cells if each line is a record that needs no closer look."""
+        return read_plain(file, block, names, needed, self.delimiter, self._closed_record.match) if self.quoting else None
 
     def records(self, lines: list[str], first: int, final: bool, width: int) -> tuple[list[str], Int64, list[str]]:
         """Joins the lines of quoted cells.
@@ -207,11 +227,13 @@ class _Cells:
     def parse(self, file: str, records: list[str], numbers: Int64, names: list[str], marked: bool, encoding: str) -> RawBatch:
         """Cuts records into cells."""
         bad: dict[int, str] = {}
+        # Not the list: it takes several times the memory, and rows may wait.
+        text = pa.array(records, pa.large_string())
         if marked:
-            hits = pc.match_substring(pa.array(records, pa.large_string()), MARK).to_numpy(zero_copy_only=False)
+            hits = pc.match_substring(text, MARK).to_numpy(zero_copy_only=False)
             bad = dict.fromkeys(np.flatnonzero(hits).tolist(), f"bytes that are not {encoding}")
         columns, wrong = (self._quoted if self.quoting else self._plain)(records, len(names), bad)
-        bad.update(dict.fromkeys(wrong, _WRONG_WIDTH))
+        bad.update(dict.fromkeys(wrong, WRONG_WIDTH))
         index = np.delete(np.arange(len(records), dtype=np.int64), sorted(bad))
         return RawBatch(
             file=file,
@@ -221,7 +243,7 @@ class _Cells:
             lines=numbers[index],
             index=index,
             rows=len(records),
-            raw=lambda positions: [records[i] for i in index[positions].tolist()],
+            raw=lambda positions: text.take(pa.array(index[positions])).to_pylist(),
             broken=[Broken(int(numbers[i]), bad[i], records[i].replace(MARK, "\ufffd")) for i in sorted(bad)],
         )
 
@@ -238,30 +260,12 @@ class _Cells:
         kept = [i for i in range(len(records)) if i not in leave_out] if leave_out else None
         asked = records if kept is None else [records[i] for i in kept]
         asked = self._closed_only(asked)
-        wrong: list[int] = []
-
-        def note(row: pa.csv.InvalidRow) -> str:
-            position = row.number - 1
-            wrong.append(position if kept is None else kept[position])
-            return "skip"
-
-        names = [str(i) for i in range(width)]
         if not asked:
-            return [pa.array([], pa.string()) for _ in names], []
-        content = "\n".join(asked).encode()
-        table = pa.csv.read_csv(
-            pa.BufferReader(content),
-            # One thread and one block: only then do refused rows have their numbers.
-            read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, block_size=len(content) + 1),
-            parse_options=pa.csv.ParseOptions(
-                delimiter=self.delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=note
-            ),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=False
-            ),
-        )
+            return [pa.array([], pa.string()) for _ in range(width)], []
+        table, wrong = cut("\n".join(asked).encode(), [pa.string()] * width, self.delimiter)
         assert table.num_rows + len(wrong) == len(asked), "records and rows do not line up"
-        return [_text(column.combine_chunks()) for column in table.columns], wrong
+        wrong = wrong if kept is None else [kept[position] for position in wrong]
+        return [column.combine_chunks() for column in table.columns], wrong
 
     def _closed_only(self, records: list[str]) -> list[str]:
         """Writes the stray quotes of a record, which would swallow its successors, as ordinary characters."""

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elec.ingest.batches import Needed, RawBatch
-from elec.ingest.cells import Mask, to_encoded, to_lists, to_numbers, to_text, to_times
+from elec.ingest.cells import Mask, to_encoded, to_lists, to_numbers, to_text
 from elec.ingest.quarantine import Checks, Reason
 from elec.ingest.sql import Sql
+from elec.ingest.time_cells import to_times
 from elec.spec import OPERATORS, FieldSpec, Kind, Rule
 
 ARROW_TYPES = {

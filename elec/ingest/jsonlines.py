@@ -52,7 +52,7 @@ class JsonLines:
         """
         good = 0
         for block in read_lines(file, self._source.encoding, self._advance):
-            lines = pa.array(block.lines, pa.large_string())
+            lines = block.array
             filled = np.flatnonzero(pc.not_equal(pc.utf8_trim_whitespace(lines), "").to_numpy(zero_copy_only=False))
             if len(filled) == 0:
                 continue

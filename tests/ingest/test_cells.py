@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elec.errors import InputError
-from elec.ingest.cells import NEVER, NO_NUMBER, to_labels, to_lists, to_numbers, to_text, to_times
+from elec.ingest.cells import NO_NUMBER, to_labels, to_lists, to_numbers, to_text
 from elec.ingest.sql import Sql
+from elec.ingest.time_cells import NEVER, to_times
 
 
 @pytest.fixture(scope="module")
