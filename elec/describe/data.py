@@ -4,10 +4,12 @@
 
 import tempfile
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from elec.describe.crossed import summarise_crossed
 from elec.describe.fields import LONGEST, summarise_field
 from elec.describe.log import SIDES, Log
 from elec.describe.summary import Activity, Counted, DataSummary, Refused, Span, Timeline, Unseen
@@ -44,12 +46,15 @@ def describe(ingested: Ingested, spec: DatasetSpec, as_of: datetime) -> DataSumm
     with tempfile.TemporaryDirectory(prefix="elec-describe-") as spill:
         database = Sql(Path(spill))
         try:
-            with Progress("describe", unit="fields", total=len(spec.all_fields)) as progress:
+            with Progress("describe", unit="fields", total=len(spec.all_fields) + len(spec.crossed)) as progress:
                 log = Log(database, ingested, spec)
                 (clicks,) = database.one("SELECT sum(clicks)::BIGINT FROM user_keys")
+                total = Counted(rows=report.rows_kept, clicks=clicks)
                 fields = []
-                for field in spec.all_fields:
-                    fields.append(summarise_field(log, field, report.rows_kept, clicks))
+                for field in chain(
+                    (summarise_field(log, one, total) for one in spec.all_fields), summarise_crossed(log, total)
+                ):
+                    fields.append(field)
                     progress.advance(1, note=field.name)
             return DataSummary(
                 dataset=spec.name,

@@ -5,6 +5,7 @@
 from elec.describe.log import Log
 from elec.describe.numbers import distribution
 from elec.describe.summary import Counted, FieldSummary, Value
+from elec.ingest.sql import Sql
 from elec.spec import FieldSpec, Kind
 
 #: The most frequent values that are shown.
@@ -15,17 +16,32 @@ LONGEST = 120
 _MEASURES = {Kind.NUMERIC: "value", Kind.TEXT: "len(regexp_extract_all(value, '\\S+'))", Kind.MULTIVALUED: "len(value)"}
 
 
-def summarise_field(log: Log, field: FieldSpec, rows: int, clicks: int) -> FieldSummary:
+def summarise_field(log: Log, field: FieldSpec, total: Counted) -> FieldSummary:
     """Summarises a field.
 
     Args:
         log: The rows.
         field: The field.
-        rows: Kept rows.
-        clicks: Those that are clicks.
+        total: The kept rows.
     """
-    database = log.database
-    counted = _counted("value", f"({log.values(field)})")
+    key = field.name in {log.spec.user, log.spec.item}
+    return summarise_values(log.database, field, log.values(field), total, key=key)
+
+
+def summarise_values(
+    database: Sql, field: FieldSpec, values: str, total: Counted, *, key: bool = False, made_of: tuple[str, ...] = ()
+) -> FieldSummary:
+    """Summarises the values of a field.
+
+    Args:
+        database: Has the values.
+        field: The field.
+        values: A query with columns `value`, `rows` and `clicks`, one value in any number of them.
+        total: The kept rows.
+        key: Whether it is the user's or the item's key.
+        made_of: What elec made it of.
+    """
+    counted = _counted("value", f"({values})")
     # Everything else is made of the distinct values, which are read once.
     database.run(f"CREATE OR REPLACE TABLE counted AS {counted}")
     distinct, there, clicked = database.one(
@@ -54,11 +70,12 @@ def summarise_field(log: Log, field: FieldSpec, rows: int, clicks: int) -> Field
         name=field.name,
         of=field.of,
         kind=field.kind,
-        key=field.name in {log.spec.user, log.spec.item},
-        rows=rows,
-        missing=Counted(rows=rows - there, clicks=clicks - clicked),
+        key=key,
+        made_of=made_of,
+        rows=total.rows,
+        missing=Counted(rows=total.rows - there, clicks=total.clicks - clicked),
         distinct=distinct,
-        top=tuple(Value(value=_short(row["value"]), rows=row["rows"], clicks=row["clicks"]) for row in top),
+        top=tuple(Value(value=shortened(row["value"]), rows=row["rows"], clicks=row["clicks"]) for row in top),
         numbers=numbers,
     )
 
@@ -68,5 +85,6 @@ def _counted(column: str, source: str) -> str:
                FROM {source} WHERE {column} IS NOT NULL GROUP BY {column}"""
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
+def shortened(value: str, longest: int = LONGEST) -> str:
+    """A value's first characters."""
+    return value if len(value) <= longest else f"{value[: longest - 1]}…"

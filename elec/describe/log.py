@@ -2,6 +2,8 @@
 
 # ruff: noqa: S608 - names and paths are quoted by elec.ingest.sql, everything else is a number of ours
 
+from collections.abc import Sequence
+
 from elec.ingest.report import SPLITS, Ingested
 from elec.ingest.sql import Sql, name, text
 from elec.spec import DatasetSpec, Entity, FieldSpec
@@ -46,6 +48,41 @@ class Log:
         return f"""
             SELECT versions.value, held.rows, held.clicks
             FROM ({self._versions(field.of, column)}) versions JOIN {field.of}_versions held USING (number, since)"""
+
+    def together(self, fields: Sequence[FieldSpec]) -> str:
+        """A query with what fields hold at once: a row for each of the log; columns `split`, `label`, `c0`, `c1` and so on.
+
+        Args:
+            fields: In the order of the columns; what nothing is known of is null.
+        """
+        keys = [f"{name(self.spec.key_of(side))} AS {side}_key" for side in SIDES]
+        of_side: dict[Entity, list[str]] = {side: [] for side in SIDES}
+        own: list[str] = []
+        for place, field in enumerate(fields):
+            column = f"{name(field.name)} AS c{place}"
+            from_log = field.of is Entity.CONTEXT or field.name in {self.spec.user, self.spec.item}
+            (own if from_log else of_side[field.of]).append(column)
+        rows = f"SELECT {', '.join(['split', 'label', 'epoch_us(event_timestamp) AS moment', *keys, *own])} FROM log"
+        for side, columns in of_side.items():
+            if columns:
+                rows = self._described(rows, side, columns)
+        return f"SELECT split, label, {', '.join(f'c{place}' for place in range(len(fields)))} FROM ({rows})"
+
+    def _described(self, rows: str, side: Entity, columns: Sequence[str]) -> str:
+        """A query with rows and what was known of their users or items."""
+        table = f"""
+            SELECT {name(self.spec.key_of(side))} AS key, epoch_us(event_timestamp) AS since, {", ".join(columns)}
+            FROM read_parquet({text(str(self._files[side]))})"""
+        taken = ", ".join(f"held.{column.rsplit(' ', 1)[-1]}" for column in columns)
+        steady = f"SELECT held.* FROM ({table}) held JOIN {side}_keys USING (key) SEMI JOIN {side}_steady USING (number)"
+        moving = f"SELECT held.* FROM ({table}) held SEMI JOIN {side}_moving USING (key)"
+        return f"""
+            SELECT events.*, {taken} FROM ({rows}) events LEFT JOIN ({steady}) held ON events.{side}_key = held.key
+            WHERE NOT EXISTS (FROM {side}_moving WHERE key = events.{side}_key)
+            UNION ALL
+            SELECT events.*, {taken}
+            FROM (SELECT * FROM ({rows}) logged SEMI JOIN {side}_moving ON logged.{side}_key = {side}_moving.key) events
+            ASOF LEFT JOIN ({moving}) held ON events.{side}_key = held.key AND events.moment >= held.since"""
 
     def _count_keys(self, side: Entity) -> None:
         """Counts the rows of every user or item, in a table that gives each a number too."""

@@ -131,8 +131,12 @@ def _part(summary: DataSummary, name: str) -> PartView:
 def _field(field: FieldSummary, total: Counted) -> FieldView:
     whose = {Entity.USER: "the user", Entity.ITEM: "the item", Entity.CONTEXT: "the context"}.get(field.of, str(field.of))
     kind = f"the key of {whose}" if field.key else f"{field.kind}, of {whose}"
+    if field.made_of:
+        parts = f"{', '.join(field.made_of[:-1])} and {field.made_of[-1]}" if len(field.made_of) > 1 else field.made_of[0]
+        kind = f"counted by {parts}" if field.kind is Kind.NUMERIC else f"crossed, of {parts}"
     figures = _figures(field.numbers) if field.kind is Kind.NUMERIC and field.numbers is not None else ()
     values, at = _values(field, total)
+    unit = "combinations in a row" if field.made_of and values else _UNITS.get(field.kind, field.name)
     return FieldView(
         summary=field,
         about=kind,
@@ -141,7 +145,7 @@ def _field(field: FieldSummary, total: Counted) -> FieldView:
         values=values,
         overall=at,
         figures=figures,
-        panels=number_panels(field.numbers, _UNITS.get(field.kind, field.name)) if field.numbers is not None else None,
+        panels=number_panels(field.numbers, unit) if field.numbers is not None else None,
     )
 
 

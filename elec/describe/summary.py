@@ -83,6 +83,7 @@ class FieldSummary(_Kept):
         of: Whom it describes.
         kind: What it holds.
         key: Whether it is the user's or the item's key.
+        made_of: Of a crossed field the fields that it is made of, of an aggregate those that it is counted by.
         rows: Kept rows.
         missing: Those without a value.
         distinct: Different values; of a multi-valued field, different single values.
@@ -94,6 +95,7 @@ class FieldSummary(_Kept):
     of: Entity
     kind: Kind
     key: bool
+    made_of: tuple[str, ...] = ()
     rows: int
     missing: Counted
     distinct: int
@@ -192,11 +194,11 @@ class DataSummary(_Kept):
         users: How rows spread over users.
         items: How rows spread over items.
         unseen: By part (`valid`, `test`), then by `user` and `item`.
-        fields: The keys, then every other field in the spec's order.
+        fields: The keys, then every other field in the spec's order, the crossed ones, and of a run the aggregates.
         refused: Why rows were refused, those of side tables included, the most frequent reason first.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     dataset: str
     about: str
     as_of: datetime

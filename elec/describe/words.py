@@ -15,7 +15,7 @@ def holds(field: FieldSummary) -> str:
         shares = ((_short(one.value), one.rows / field.rows) for one in field.top[:_MOST])
         parts.append(", ".join(f"{value} {percent(share)}" for value, share in shares))
     if field.numbers is not None:
-        parts.append(_range(field.numbers, _UNITS.get(field.kind, "")))
+        parts.append(_range(field.numbers, " combinations" if field.made_of and field.top else _UNITS.get(field.kind, "")))
     return "; ".join(parts)
 
 

@@ -10,12 +10,9 @@ from elec.features.encoder_state import Code
 from elec.features.ids import MISSING
 from elec.features.list_memo import ListMemo
 from elec.features.lists import TextIds
-from elec.features.raw import Columns, arrow_column, few_values
+from elec.features.raw import Columns, arrow_column, few_values, is_coded
 from elec.features.vocabulary import Vocabulary
 from elec.spec import FieldSpec, Kind
-
-# As Parquet's dictionaries are read.
-_CODED_TEXT = pa.dictionary(pa.int32(), pa.string())
 
 
 def few_ids(spec: FieldSpec, code: Code, columns: Columns, memo: ListMemo | None) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -55,8 +52,7 @@ def arrow_ids(spec: FieldSpec, code: Code, columns: Columns) -> np.ndarray[Any, 
         return _ids_of_distinct(spec, code, values)[:, None]
     if spec.kind is Kind.MULTIVALUED:
         assert isinstance(code, TextIds)
-        coded = isinstance(values, pa.ListArray) and values.type.value_type == _CODED_TEXT
-        return code.list_ids(values if coded else arrow_column(spec, values), spec.width)
+        return code.list_ids(values if is_coded(values) else arrow_column(spec, values), spec.width)
     values = arrow_column(spec, values)
     assert not isinstance(code, CrossedVocabulary)
     return code.ids(values)[:, None]

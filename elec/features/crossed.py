@@ -4,9 +4,11 @@ Each parent's value has a 64-bit hash, that of its text, or, of a number, that o
 row, folded in the parents' order, are the combination's. So a combination never has to be written out: training counts hashes,
 and a server combines what it keeps of an item with what it knows of the request. Two of n combinations have the same hash with
 a probability of n^2 / 2^65, one in 370,000 for ten million of them. A combination is missing if any of its parts is.
+
+Where a parent is multi-valued, so is the crossed field: it has all combinations of one value of each parent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -17,11 +19,13 @@ import pyarrow as pa
 
 from elec.errors import InputError
 from elec.features.buckets import Buckets
+from elec.features.crossed_lists import combinations, few_list_hashes, list_hashes
 from elec.features.hashed import NOTHING, few_hashes_of, hashes_at, hashes_of
 from elec.features.ids import FIRST_VALUE, MISSING, OUT_OF_VOCABULARY
+from elec.features.lists import id_slots
 from elec.features.lookup_hash import Hashes, text_hash
-from elec.features.raw import Columns, Values, arrow_column, few_values
-from elec.spec import CrossedField, FieldSpec
+from elec.features.raw import Columns, Values, arrow_column, few_values, is_coded
+from elec.spec import CrossedField, FieldSpec, Kind
 from elec.storage import whole_file
 
 _VERSION = {b"elec.crossed": b"1"}
@@ -29,6 +33,8 @@ _SCHEMA = pa.schema([("hash", pa.uint64()), ("position", pa.uint32())])
 # SplitMix64's (Steele, Lea, Flood, OOPSLA 2014).
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _27, _30, _31 = np.uint64(27), np.uint64(30), np.uint64(31)
+# Combinations of lists that are made at once, which bounds the memory for what lies between hashes and ids.
+_COMBINATIONS = 1 << 20
 
 
 class CrossedIds(Protocol):
@@ -115,12 +121,16 @@ class Parent:
     """A field that others are made of.
 
     Args:
-        spec: Categorical or numeric.
+        spec: No text.
         code: Its own ids; of a numeric field, its buckets.
+
+    Attributes:
+        name: The field's.
+        width: W: how many hashes it has of a row.
     """
 
     def __init__(self, spec: FieldSpec, code: object) -> None:
-        self.name = spec.name
+        self.name, self.width = spec.name, spec.width
         self._spec = spec
         self._buckets = code if isinstance(code, Buckets) else None
         self._bucket_hash_V = _bucket_hashes(self._buckets) if self._buckets is not None else None
@@ -132,7 +142,7 @@ class Parent:
         return self._bucket_hash_V
 
     def hashes(self, values: Values, *, few: bool = False) -> Hashes:
-        """The hashes of N values as they come, uint64 [N]; `NOTHING` where there is none.
+        """The hashes of N values as they come, uint64 [N, W]; `NOTHING` where there is none.
 
         Args:
             values: In any type that `elec.features.raw` can read.
@@ -144,12 +154,16 @@ class Parent:
         plain = few_values(self._spec, values) if few else None
         if self._buckets is not None:
             ids = self._buckets.ids(arrow_column(self._spec, values)) if plain is None else self._buckets.few_ids(plain)
-            return self.bucket_hashes[ids]
+            return self.bucket_hashes[ids][:, None]
+        if self._spec.kind is Kind.MULTIVALUED:
+            if plain is not None:
+                return few_list_hashes(plain, self.width)
+            return list_hashes(values if is_coded(values) else arrow_column(self._spec, values), self.width)
         if plain is not None:
-            return few_hashes_of(plain)
+            return few_hashes_of(plain)[:, None]
         if isinstance(values, pa.DictionaryArray) and len(values.dictionary) <= len(values):
-            return hashes_at(arrow_column(self._spec, values.dictionary), values.indices)
-        return hashes_of(arrow_column(self._spec, values))
+            return hashes_at(arrow_column(self._spec, values.dictionary), values.indices)[:, None]
+        return hashes_of(arrow_column(self._spec, values))[:, None]
 
 
 class Crossing:
@@ -168,7 +182,7 @@ class Crossing:
         self._seeds = [np.uint64(text_hash("\n".join(field.parents).encode())) for field in fields]
 
     def all_ids(self, columns: Columns, *, few: bool = False) -> list[npt.NDArray[np.int64]]:
-        """The ids of all crossed fields of N rows, int64 [N] each.
+        """The ids of all crossed fields of N rows, int64 [N, W] each.
 
         Args:
             columns: The parents' columns among them.
@@ -181,18 +195,52 @@ class Crossing:
         return [self.ids(hashes, place) for place in range(len(self.fields))]
 
     def combined(self, hashes: Mapping[str, Hashes], place: int) -> Hashes:
-        """The hashes of N combinations, uint64 [N].
+        """The hashes of all combinations that N rows have, row by row, uint64 [P]; none of a row where a part is missing.
 
         Args:
-            hashes: Of the parents, by name; uint64 [N] each, or [1] where all rows share one.
+            hashes: Of the parents, by name; uint64 [N, W] each, or [1, W] where all rows share one.
             place: Of the crossed field.
         """
-        parts = [hashes[name] for name in self.fields[place].parents]
-        return _folded(parts, self._seeds[place])
+        if self.fields[place].kind is Kind.MULTIVALUED:
+            return np.concatenate([hash_P for _, _, hash_P in self._of_lists(hashes, place)])
+        hash_N = self._of_values(hashes, place)
+        there_P: Hashes = hash_N[hash_N != NOTHING]
+        return there_P
 
     def ids(self, hashes: Mapping[str, Hashes], place: int) -> npt.NDArray[np.int64]:
-        """The ids of N combinations, int64 [N]; the arguments are those of `combined`."""
-        return self._codes[place].of_hashes(self.combined(hashes, place))
+        """The ids of N rows, int64 [N, W]; the arguments are those of `combined`.
+
+        Of a multi-valued field each id is taken once per row, unused slots are padding, and a row without any combination is
+        missing in its first slot.
+        """
+        code, field = self._codes[place], self.fields[place]
+        if field.kind is not Kind.MULTIVALUED:
+            return code.of_hashes(self._of_values(hashes, place))[:, None]
+        return np.concatenate(
+            [
+                id_slots(row_P, code.of_hashes(hash_P), code.size, field.width, rows, field.width)
+                for rows, row_P, hash_P in self._of_lists(hashes, place)
+            ]
+        )
+
+    def _of_values(self, hashes: Mapping[str, Hashes], place: int) -> Hashes:
+        """The hash of each of N rows, uint64 [N]; `NOTHING` where a part is missing."""
+        parts = [hashes[name][:, 0] for name in self.fields[place].parents]
+        there_N = parts[0] != NOTHING
+        for part_N in parts[1:]:
+            there_N = there_N & (part_N != NOTHING)
+        hash_N: Hashes = np.where(there_N, _folded(parts, self._seeds[place]), NOTHING)
+        return hash_N
+
+    def _of_lists(self, hashes: Mapping[str, Hashes], place: int) -> Iterator[tuple[int, npt.NDArray[np.int64], Hashes]]:
+        """Some rows after the other: how many they are, and the rows and hashes of their P combinations."""
+        field = self.fields[place]
+        parts = [hashes[name] for name in field.parents]
+        count, step = max(map(len, parts)), max(1, _COMBINATIONS // field.width)
+        for start in range(0, max(count, 1), step):
+            some = [part_NW[start : start + step] if len(part_NW) == count else part_NW for part_NW in parts]
+            row_P, taken = combinations(some, field.width)
+            yield min(step, count - start), row_P, _folded(taken, self._seeds[place])
 
 
 def _bucket_hashes(buckets: Buckets) -> Hashes:
@@ -207,7 +255,7 @@ def _bucket_hashes(buckets: Buckets) -> Hashes:
 
 
 def _folded(parts: Sequence[Hashes], seed: np.uint64) -> Hashes:
-    """The hash of hashes in their order; `NOTHING` if one of them is."""
+    """The hash of hashes in their order; it means nothing where one of them is `NOTHING`."""
     total_N: Hashes = np.array([seed])
     for part_N in parts:
         total_N = total_N ^ part_N
@@ -218,7 +266,4 @@ def _folded(parts: Sequence[Hashes], seed: np.uint64) -> Hashes:
     total_N ^= total_N >> _30
     total_N *= _FIRST
     total_N ^= total_N >> _31
-    there_N = parts[0] != NOTHING
-    for part_N in parts[1:]:
-        there_N = there_N & (part_N != NOTHING)
-    return np.where(there_N, total_N, NOTHING)
+    return total_N

@@ -13,7 +13,6 @@ from elec.engine.pieces import map_pieces
 from elec.features.counts import coded_batches
 from elec.features.crossed import CrossedVocabulary, Crossing, Parent
 from elec.features.engine import duckdb_connection
-from elec.features.hashed import NOTHING
 from elec.ingest.parallel import in_order
 from elec.spec import CrossedField
 
@@ -73,8 +72,8 @@ def _count(connection: Any, field: CrossedField, parents: Mapping[str, Parent], 
 
     def hashed(batch: pa.RecordBatch) -> pa.RecordBatch:
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        hash_N = crossing.combined({name: parents[name].hashes(columns[name]) for name in field.parents}, 0)
-        return pa.record_batch([pa.array(hash_N[hash_N != NOTHING])], schema=_SCHEMA)
+        hash_P = crossing.combined({name: parents[name].hashes(columns[name]) for name in field.parents}, 0)
+        return pa.record_batch([pa.array(hash_P)], schema=_SCHEMA)
 
     combinations = pa.RecordBatchReader.from_batches(_SCHEMA, in_order(hashed, coded_batches(file, field.parents)))
     connection.register("combinations", combinations)

@@ -1,5 +1,6 @@
 """`encoder.json`: the state of an encoder beside its vocabularies, and how it is read."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -15,10 +16,12 @@ from elec.features.vocabulary import Vocabulary
 from elec.spec import CrossedField, Entity, FieldSpec, Kind
 
 #: Of the saved state; raised whenever a reader of the old state would encode differently, or not at all.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+#: Before multi-valued fields were crossed; still written where none is.
+_WITHOUT_CROSSED_LISTS = 3
 
 #: What this code reads, and how the vocabularies' names end in each.
-SUFFIXES = {1: ".parquet", 2: SUFFIX, SCHEMA_VERSION: SUFFIX}
+SUFFIXES = {1: ".parquet", 2: SUFFIX, _WITHOUT_CROSSED_LISTS: SUFFIX, SCHEMA_VERSION: SUFFIX}
 
 #: What gives a field's values their ids: of a crossed field one of the last two.
 Code: TypeAlias = Vocabulary | Buckets | HashBuckets | CrossedVocabulary
@@ -49,7 +52,12 @@ class FieldState(BaseModel):
         """The field, as far as reading its raw values needs it."""
         if self.parents is not None:
             return CrossedField(
-                name=self.name, of=self.of, kind=self.kind, hash_buckets=self.hash_buckets, parents=self.parents
+                name=self.name,
+                of=self.of,
+                kind=self.kind,
+                hash_buckets=self.hash_buckets,
+                max_values=self._max_values,
+                parents=self.parents,
             )
         return FieldSpec(
             name=self.name,
@@ -57,8 +65,12 @@ class FieldState(BaseModel):
             kind=self.kind,
             separator=self.separator,
             hash_buckets=self.hash_buckets,
-            max_values=self.width if self.kind is Kind.MULTIVALUED else 1,
+            max_values=self._max_values,
         )
+
+    @property
+    def _max_values(self) -> int:
+        return self.width if self.kind is Kind.MULTIVALUED else 1
 
 
 class EncoderState(BaseModel):
@@ -73,11 +85,19 @@ class EncoderState(BaseModel):
     def _parents_are_there(self) -> Self:
         kinds = {field.name: field.kind for field in self.fields if field.parents is None}
         for field in self.fields:
-            for name in field.parents or ():
-                assert kinds.get(name) in {Kind.CATEGORICAL, Kind.NUMERIC}, (
-                    f"'{field.name}' is made of '{name}', which is not there"
-                )
+            if field.parents is None:
+                continue
+            for name in field.parents:
+                assert name in kinds, f"'{field.name}' is made of '{name}', which is not there"
+            kind = Kind.MULTIVALUED if Kind.MULTIVALUED in {kinds[name] for name in field.parents} else Kind.CATEGORICAL
+            assert field.kind is kind, f"'{field.name}' is {field.kind}, and what it is made of makes it {kind}"
         return self
+
+
+def version_of(fields: Sequence[FieldState]) -> int:
+    """The schema version of the fields' state: the oldest whose readers encode them."""
+    lists = any(field.parents is not None and field.kind is Kind.MULTIVALUED for field in fields)
+    return SCHEMA_VERSION if lists else _WITHOUT_CROSSED_LISTS
 
 
 def read_state(file: Path) -> EncoderState:

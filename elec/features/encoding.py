@@ -17,7 +17,7 @@ from elec.errors import InputError
 from elec.features.buckets import Buckets
 from elec.features.column_ids import arrow_ids, few_ids
 from elec.features.crossed import CrossedVocabulary, Crossing, Parent
-from elec.features.encoder_state import SCHEMA_VERSION, SUFFIXES, Code, EncoderState, FieldState, code_of, read_state
+from elec.features.encoder_state import SUFFIXES, Code, EncoderState, FieldState, code_of, read_state, version_of
 from elec.features.hashed import HashBuckets
 from elec.features.list_memo import ListMemo
 from elec.features.lookup import SUFFIX
@@ -189,7 +189,7 @@ class FeatureEncoder:
         crossed = iter(self._crossing.all_ids(columns))
         for spec, code in zip(self._specs, self._codes, strict=True):
             if isinstance(spec, CrossedField):
-                slots_SN[slot] = next(crossed)
+                slots_SN[slot : slot + spec.width] = next(crossed).T
             else:
                 slots_SN[slot : slot + spec.width] = arrow_ids(spec, code, columns).T
             slot += spec.width
@@ -199,7 +199,7 @@ class FeatureEncoder:
         """Encodes rows that are not worth Arrow arrays, int64 [N, S]."""
         crossed = iter(self._crossing.all_ids(columns, few=True))
         parts = [
-            next(crossed)[:, None] if isinstance(spec, CrossedField) else few_ids(spec, code, columns, memo)
+            next(crossed) if isinstance(spec, CrossedField) else few_ids(spec, code, columns, memo)
             for spec, code, memo in zip(self._specs, self._codes, self._lists, strict=True)
         ]
         return np.concatenate(parts, axis=1)
@@ -224,7 +224,7 @@ class FeatureEncoder:
                     parents=spec.parents if isinstance(spec, CrossedField) else None,
                 )
             )
-        state = EncoderState(schema_version=SCHEMA_VERSION, fields=tuple(states))
+        state = EncoderState(schema_version=version_of(states), fields=tuple(states))
         (folder / "encoder.json").write_bytes(orjson.dumps(state.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
 
     @classmethod

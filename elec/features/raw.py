@@ -28,6 +28,8 @@ Values: TypeAlias = Sequence[Any] | pa.Array | pa.ChunkedArray
 #: Columns of equal length by name.
 Columns: TypeAlias = Mapping[str, Values]
 
+# As Parquet's dictionaries are read.
+_CODED_TEXT = pa.dictionary(pa.int32(), pa.string())
 # float64 holds every integer up to here.
 _EXACT_INTEGERS = 2.0**53
 
@@ -105,6 +107,11 @@ def arrow_column(field: FieldSpec, values: Values) -> pa.Array:
         InputError: If a value cannot be read as the field's kind.
     """
     return raw_column(field, values if isinstance(values, pa.Array | pa.ChunkedArray) else _array(values, field.separator))
+
+
+def is_coded(lists: Values) -> bool:
+    """Whether values are lists of dictionary arrays of text, of which each value needs to be read once only."""
+    return isinstance(lists, pa.ListArray) and bool(lists.type.value_type == _CODED_TEXT)
 
 
 def raw_table(fields: Sequence[FieldSpec], columns: Columns) -> pa.Table:

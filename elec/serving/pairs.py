@@ -4,6 +4,7 @@ An item's part of them, the hashes of its values, is kept with the item; the req
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -35,18 +36,22 @@ class Pairs:
         items = {spec.name for spec in encoder.specs if spec.of is Entity.ITEM}
         self._of_items = [parent for name, parent in self._crossing.parents.items() if name in items]
         self._of_requests = [parent for name, parent in self._crossing.parents.items() if name not in items]
-        self.width = len(self._of_items)
+        starts = np.cumsum([0, *(parent.width for parent in self._of_items)]).tolist()
+        self._part_of = {parent.name: slice(*ends) for parent, ends in zip(self._of_items, pairwise(starts), strict=True)}
+        self.width = starts[-1]
         # The columns of the request's side that are the pair's, and the other ones.
         own = [is_of_pair(spec) for spec in encoder.specs if spec.of is not Entity.ITEM for _ in range(spec.width)]
         self._own, self._others = np.flatnonzero(own), np.flatnonzero(~np.array(own, np.bool_))
+        ends = np.cumsum([field.width for field in self._crossing.fields])
+        self._columns = np.split(self._own, ends[:-1]) if len(ends) else []
 
     def items(self, rows: pa.Table) -> Hashes:
         """What is kept of M items, uint64 [M, `width`]."""
         found = [parent.hashes(rows.column(parent.name), few=rows.num_rows <= _FEW) for parent in self._of_items]
-        return np.stack(found, axis=1) if found else np.empty((rows.num_rows, 0), np.uint64)
+        return np.concatenate(found, axis=1) if found else np.empty((rows.num_rows, 0), np.uint64)
 
     def request(self, row: Columns) -> Mapping[str, Hashes]:
-        """The hashes of a request's values, by field, uint64 [1]."""
+        """The hashes of a request's values, by field, uint64 [1, W]."""
         return {parent.name: parent.hashes(row[parent.name], few=True) for parent in self._of_requests}
 
     def requests(
@@ -61,11 +66,11 @@ class Pairs:
         """
         if not self.width:
             return request_1Q
-        by_name = {**hashes, **{parent.name: items_NH[:, place] for place, parent in enumerate(self._of_items)}}
+        by_name = {**hashes, **{name: items_NH[:, part] for name, part in self._part_of.items()}}
         requests_NR = np.empty((len(items_NH), len(self._own) + len(self._others)), np.int64)
         requests_NR[:, self._others] = request_1Q
-        for place, column in enumerate(self._own.tolist()):
-            requests_NR[:, column] = self._crossing.ids(by_name, place)
+        for place, columns in enumerate(self._columns):
+            requests_NR[:, columns] = self._crossing.ids(by_name, place)
         return requests_NR
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from elec.spec.aggregates import Aggregate, AggregateView, check_aggregates
-from elec.spec.fields import Cross, CrossedField, Entity, FieldSpec, Kind, Name, of_all
+from elec.spec.fields import Cross, CrossedField, Entity, FieldSpec, Kind, Name
 from elec.spec.frozen import Frozen, Share
 from elec.spec.rules import Rule
 from elec.spec.sources import Clicks, SideTable, Source, Tables
@@ -177,10 +177,10 @@ class DatasetSpec(Frozen):
                     close = difflib.get_close_matches(name, known, n=1)
                     hint = f"did you mean '{close[0]}'?" if close else f"fields: {', '.join(known)}"
                     raise ValueError(f"`crossed` names '{name}', which is no field; {hint}")
-                if known[name].kind not in {Kind.CATEGORICAL, Kind.NUMERIC}:
-                    raise ValueError(
-                        f"`crossed` names '{name}', which is {known[name].kind}; cross categorical and numeric fields"
-                    )
+                if known[name].kind is Kind.TEXT:
+                    raise ValueError(f"`crossed` names '{name}', which is text; cross fields of another kind")
+            if cross.max_values is not None and not any(known[name].kind is Kind.MULTIVALUED for name in cross.fields):
+                raise ValueError(f"`max_values` is for crosses of a multivalued field, and '{cross.crossed_name}' has none")
             if cross.crossed_name.lower() in taken:
                 raise ValueError(f"there are two fields '{cross.crossed_name}'; give the crossed one another `name`")
             taken.add(cross.crossed_name.lower())
@@ -229,18 +229,8 @@ class DatasetSpec(Frozen):
     @property
     def crossed_fields(self) -> tuple[CrossedField, ...]:
         """The crossed fields; no record, no file and no feature view has a column of them."""
-        of = {field.name: field.of for field in self.all_fields}
-        return tuple(
-            CrossedField(
-                name=cross.crossed_name,
-                of=of_all({of[name] for name in cross.fields}),
-                parents=cross.fields,
-                min_count=cross.min_count,
-                hash_buckets=cross.hash_buckets,
-                in_text=False,
-            )
-            for cross in self.crossed
-        )
+        known = {field.name: field for field in self.all_fields}
+        return tuple(CrossedField.of_parents(cross, [known[name] for name in cross.fields]) for cross in self.crossed)
 
     @property
     def encoded_fields(self) -> tuple[FieldSpec, ...]:

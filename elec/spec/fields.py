@@ -1,5 +1,7 @@
 """Fields: what a column holds, whom it describes, how it is encoded."""
 
+import math
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -9,6 +11,9 @@ from elec.spec.frozen import Frozen
 
 #: Characters of a field's name, at most.
 LONGEST_NAME = 64
+
+# Slots of a crossed multi-valued field, unless it asks for more.
+_MOST_COMBINATIONS = 32
 
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 HashBucketCount = Annotated[int, Field(ge=2, le=100_000_000)]
@@ -89,27 +94,50 @@ class FieldSpec(Frozen):
 class CrossedField(FieldSpec):
     """A field whose value is that of several others at once; it is made of them wherever a record is encoded.
 
+    It is multi-valued if one of them is.
+
     Attributes:
         parents: The fields that it is made of, in order.
     """
 
     parents: tuple[Name, ...] = Field(min_length=2, max_length=4)
 
+    @classmethod
+    def of_parents(cls, cross: "Cross", parents: Sequence[FieldSpec]) -> Self:
+        """The field of a cross, of the fields that it names."""
+        own: dict[str, Any] = {}
+        if any(parent.kind is Kind.MULTIVALUED for parent in parents):
+            possible = math.prod(parent.width for parent in parents)
+            own = {"kind": Kind.MULTIVALUED, "max_values": cross.max_values or min(possible, _MOST_COMBINATIONS)}
+        return cls(
+            name=cross.crossed_name,
+            of=of_all({parent.of for parent in parents}),
+            parents=cross.fields,
+            min_count=cross.min_count,
+            hash_buckets=cross.hash_buckets,
+            in_text=False,
+            **own,
+        )
+
 
 class Cross(Frozen):
     """Fields whose combination is a field of its own; a plain list of their names is enough.
 
     Attributes:
-        fields: Two to four categorical or numeric fields, keys included; a numeric one counts by its bucket.
+        fields: Two to four fields that are no text, keys included; a numeric one counts by its bucket, a multi-valued one by
+            each of its first `max_values` values.
         name: Of the crossed field; the names with `_x_` between them when left out.
         min_count: A combination seen less often in the training rows is out of vocabulary.
         hash_buckets: Instead of a vocabulary; as for a field.
+        max_values: How many combinations of a row count where a field is multi-valued: the first ones, in the order of the
+            lists, the last field's values changing fastest. As many as there can be when left out, but not above 32.
     """
 
     fields: tuple[Name, ...] = Field(min_length=2, max_length=4)
     name: Name | None = None
     min_count: int = Field(default=2, ge=1)
     hash_buckets: HashBucketCount | None = None
+    max_values: int | None = Field(default=None, ge=1, le=256)
 
     @model_validator(mode="before")
     @classmethod

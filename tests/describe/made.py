@@ -41,7 +41,14 @@ def made_log(folder: Path, seed: int, rows: int = 700) -> tuple[Ingested, Datase
             )
     write_csv(folder / "log.csv", log)
     (folder / "users.csv").write_text("\n".join(users))
-    spec = made_spec(
+    spec = described_spec(folder)
+    ingest(spec, folder / "ingested", as_of=AS_OF, now=NOW)
+    return Ingested(folder / "ingested"), spec
+
+
+def described_spec(folder: Path) -> DatasetSpec:
+    """What the log is, with fields of every kind and crosses of them."""
+    return made_spec(
         folder / "log.csv",
         description=HOSTILE,
         tables={"users": {"path": str(folder / "users.csv"), "timestamp": "since", "unit": "iso"}},
@@ -55,6 +62,11 @@ def made_log(folder: Path, seed: int, rows: int = 700) -> tuple[Ingested, Datase
             {"name": "price", "kind": "numeric"},
             {"name": "hour", "kind": "numeric"},
         ],
+        crossed=[
+            ["user", "ad"],
+            {"fields": ["slot", "city"], "min_count": 1},
+            ["visits", "price", "slot"],
+            {"fields": ["tags", "city"], "max_values": 2},
+            {"fields": ["age", "tags"]},
+        ],
     )
-    ingest(spec, folder / "ingested", as_of=AS_OF, now=NOW)
-    return Ingested(folder / "ingested"), spec

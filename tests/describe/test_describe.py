@@ -1,6 +1,7 @@
 """Every figure of a description, against the rows counted one by one."""
 
 import datetime as dt
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -8,17 +9,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from elec.describe import DataSummary, describe
+from elec.describe.crossed import BETWEEN, bucket_names
 from elec.describe.data import span_seconds
+from elec.describe.fields import shortened
 from elec.describe.numbers import BINS, MOST_VALUES, distribution, edges, scale_of
 from elec.describe.summary import FieldSummary, Numbers
+from elec.features import FIRST_VALUE, MISSING, FeatureEncoder
+from elec.features.buckets import Buckets
+from elec.features.raw import TYPES
 from elec.ingest import SPLITS, Ingested
 from elec.ingest.sql import Sql
 from elec.spec import DatasetSpec, Entity, Kind
-from tests.describe.made import BAD_ROWS, HOSTILE, made_log
+from tests.describe.made import BAD_ROWS, HOSTILE, described_spec, made_log
 from tests.ingest.made import AS_OF, START
 
 Row = dict[str, Any]
@@ -105,9 +112,64 @@ def test_fields(made: tuple[DataSummary, list[Row]], name: str) -> None:
     check_numbers(field.numbers, [size[field.kind](row[name]) for row in there], [row["label"] for row in there])
 
 
+def combinations(row: Row, field: FieldSummary, encoder: FeatureEncoder) -> list[tuple[str, ...]]:
+    """What a row has of a crossed field."""
+    parts: list[list[str]] = []
+    for name in field.made_of:
+        spec = next(spec for spec in encoder.specs if spec.name == name)
+        code, value = encoder.codes[encoder.specs.index(spec)], row[name]
+        if isinstance(code, Buckets):
+            bucket = code.few_ids([value])[0]
+            parts.append([] if bucket == MISSING else [bucket_names(code.edges)[max(bucket - FIRST_VALUE, 0)]])
+        else:
+            values = value if isinstance(value, list) else [value]
+            parts.append([text for text in dict.fromkeys(values) if text][: spec.width])
+    (spec,) = (spec for spec in encoder.specs if spec.name == field.name)
+    return list(itertools.product(*parts))[: spec.width]
+
+
+@pytest.mark.parametrize("name", ["user_x_ad", "slot_x_city", "visits_x_price_x_slot", "tags_x_city", "age_x_tags"])
+def test_crossed_fields(made: tuple[DataSummary, list[Row]], name: str, tmp_path: Path) -> None:
+    summary, rows = made
+    field = field_of(summary, name)
+    spec = described_spec(tmp_path)
+    columns = {one.name: pa.array([row[one.name] for row in rows], TYPES[one.kind]) for one in spec.all_fields}
+    train = [row["split"] == "train" for row in rows]
+    pq.write_table(pa.table(columns).filter(pa.array(train)), tmp_path / "train.parquet")
+    encoder = FeatureEncoder.fit(spec, tmp_path / "train.parquet")
+    counted: Counter[tuple[str, ...]] = Counter()
+    clicked: Counter[tuple[str, ...]] = Counter()
+    missing, sizes = [], []
+    for row in rows:
+        found = combinations(row, field, encoder)
+        counted.update(found)
+        clicked.update(dict.fromkeys(found, row["label"]))
+        if found:
+            sizes.append((float(len(found)), row["label"]))
+        else:
+            missing.append(row["label"])
+    assert name == "_x_".join(field.made_of)
+    assert (field.rows, field.missing.rows, field.missing.clicks) == (len(rows), len(missing), sum(missing))
+    assert field.distinct == len(counted)
+    assert [one.rows for one in field.top] == sorted(counted.values(), reverse=True)[:10]
+    by_text = {BETWEEN.join(shortened(part, 120 // len(one)) for part in one): one for one in counted}
+    assert len(by_text) == len(counted)
+    for one in field.top:
+        assert (one.rows, one.clicks) == (counted[by_text[one.value]], clicked[by_text[one.value]])
+    if field.kind is Kind.MULTIVALUED:
+        check_numbers(field.numbers, [size for size, _ in sizes], [label for _, label in sizes])
+    else:
+        assert field.numbers is None
+
+
+def test_names_of_buckets() -> None:
+    assert bucket_names(None) == bucket_names(()) == ["any"]
+    assert bucket_names((0.5, 20.0)) == ["below 0.5", "0.5 to 20", "20 and more"]
+
+
 def test_the_hard_values_are_there(made: tuple[DataSummary, list[Row]]) -> None:
     summary, rows = made
-    assert {field.name for field in summary.fields} == set(FIELDS)
+    assert {field.name for field in summary.fields if not field.made_of} == set(FIELDS)
     assert 0 < field_of(summary, "city").missing.rows < len(rows)
     slots = [one.value for one in field_of(summary, "slot").top]
     assert HOSTILE in slots

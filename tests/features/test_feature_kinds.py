@@ -1,5 +1,6 @@
 """Hashed fields, logarithmic buckets and crossed fields: what they mean, and that every way to encode gives the same ids."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,8 @@ CROSSED = dataset(
         {"name": "price", "of": "item", "kind": "numeric", "buckets": 3, "scale": "log"},
         {"name": "tags", "of": "item", "kind": "multivalued", "max_values": 2, "hash_buckets": 50},
         {"name": "hour"},
+        {"name": "labels", "of": "item", "kind": "multivalued", "max_values": 3, "min_count": 1},
+        {"name": "interests", "of": "user", "kind": "multivalued", "max_values": 2},
     ],
     [
         ["age", "category"],
@@ -148,6 +151,11 @@ CROSSED = dataset(
         {"fields": ["category", "price"], "min_count": 1},
         {"fields": ["city", "hour"], "min_count": 1},
         {"fields": ["user", "city"], "min_count": 1},
+        {"fields": ["tags", "city"], "min_count": 1},
+        {"fields": ["tags", "labels"], "min_count": 1, "max_values": 3},
+        {"fields": ["interests", "tags", "price"], "hash_buckets": 60},
+        {"fields": ["labels", "category"], "min_count": 2},
+        {"fields": ["hour", "interests"], "min_count": 1},
     ],
 )
 
@@ -160,7 +168,13 @@ def test_whom_a_cross_describes_and_where_it_stands() -> None:
         ("category_x_price", Entity.ITEM),
         ("city_x_hour", Entity.CONTEXT),
         ("user_x_city", Entity.USER),
+        ("tags_x_city", Entity.PAIR),
+        ("tags_x_labels", Entity.ITEM),
+        ("interests_x_tags_x_price", Entity.PAIR),
+        ("labels_x_category", Entity.ITEM),
+        ("hour_x_interests", Entity.CONTEXT),
     ]
+    assert [field.width for field in CROSSED.crossed_fields] == [1, 1, 1, 1, 1, 1, 2, 3, 4, 3, 2]
     names = [field.name for field in CROSSED.encoded_fields]
     assert names == [*(field.name for field in CROSSED.tabular_fields), *(field.name for field in CROSSED.crossed_fields)]
     # No record, no text and no feature view has them.
@@ -181,7 +195,7 @@ def test_combinations_are_counted_and_missing_if_a_part_is(tmp_path: Path) -> No
     # 20 is below the one edge and 50 is not; nor is 1e9, which is the same bucket as 50.
     fifty, twenty = FIRST_VALUE, FIRST_VALUE + 1
     assert ids.tolist() == [twenty, fifty, OUT_OF_VOCABULARY, fifty, MISSING, MISSING, MISSING, OUT_OF_VOCABULARY]
-    assert encoder.fields[8].size == FIRST_VALUE + 2
+    assert encoder.fields[10].size == FIRST_VALUE + 2
 
 
 VALUES = {
@@ -192,6 +206,8 @@ VALUES = {
     "category": st.none() | st.sampled_from(["a", "b", "a much longer name of a category", ""]),
     "price": st.none() | st.floats(0, 1e6),
     "tags": st.none() | st.lists(st.none() | st.sampled_from(["x", "y", "z", ""]), max_size=4),
+    "labels": st.none() | st.lists(st.none() | st.sampled_from(["x", "ä|", "new", ""]), max_size=20),
+    "interests": st.none() | st.lists(st.none() | st.sampled_from(["golf", "opera", "new", ""]), max_size=4),
     "hour": st.none() | st.sampled_from([str(hour) for hour in range(24)]),
 }
 RECORDS = st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=30)
@@ -214,6 +230,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> FeatureEncoder:
         "price": some([0.0, 5.0, 50.0, 5000.0]),
         "tags": some([["x"], ["y", "z"], None]),
         "hour": some([str(hour) for hour in range(24)]),
+        "labels": some([["x", "ä|"], ["ä|", "x", "y", "new", ""], [], None]),
+        "interests": some([["golf", "opera", "golf"], ["opera"], None]),
     }
     FeatureEncoder.fit(CROSSED, _written(folder / "train.parquet", table(CROSSED, columns))).save(folder / "vocabulary")
     return FeatureEncoder.load(folder / "vocabulary")
@@ -222,6 +240,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> FeatureEncoder:
 def _written(file: Path, rows: pa.Table) -> Path:
     pq.write_table(rows, file, row_group_size=100)
     return file
+
+
+def as_dictionaries(column: pa.Array) -> pa.Array:
+    """A column as Parquet's dictionaries are read."""
+    if pa.types.is_string(column.type):
+        return column.dictionary_encode()
+    if not pa.types.is_list(column.type) or column.null_count:
+        return column
+    return pa.ListArray.from_arrays(column.offsets, column.values.dictionary_encode())
 
 
 @given(records=RECORDS)
@@ -233,8 +260,7 @@ def test_training_batch_scoring_and_serving_give_the_same_ids(trained: FeatureEn
         patch.setattr("elec.features.encoding._FEW", 0)
         training = trained.encode(rows)
         coded = {
-            name: column.combine_chunks().dictionary_encode() if pa.types.is_string(column.type) else column.combine_chunks()
-            for name, column in zip(rows.column_names, rows.columns, strict=True)
+            name: as_dictionaries(column.combine_chunks()) for name, column in zip(rows.column_names, rows.columns, strict=True)
         }
         np.testing.assert_array_equal(trained.encode(pa.record_batch(coded)), training)
         np.testing.assert_array_equal(trained.encode(columns), training)
@@ -254,7 +280,7 @@ def test_training_batch_scoring_and_serving_give_the_same_ids(trained: FeatureEn
     request = {name: values[:1] for name, values in columns.items()}
     ranked = pairs.requests(training[:1, own], pairs.request(request), pairs.items(rows))
     together = {
-        name: values if name in {"item", "category", "price", "tags"} else values[:1] * len(records)
+        name: values if name in {"item", "category", "price", "tags", "labels"} else values[:1] * len(records)
         for name, values in columns.items()
     }
     np.testing.assert_array_equal(ranked, trained.encode(together)[:, np.flatnonzero(sides)])
@@ -309,6 +335,85 @@ def test_counts_of_pieces_add_up(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(other.hashes, code.hashes)
 
 
+LISTS = dataset(
+    [
+        {"name": "tags", "of": "item", "kind": "multivalued", "max_values": 3},
+        {"name": "interests", "of": "user", "kind": "multivalued", "max_values": 2},
+        {"name": "city", "of": "user"},
+    ],
+    [
+        {"fields": ["tags", "interests"], "min_count": 2, "max_values": 4},
+        {"fields": ["city", "tags"], "min_count": 1, "name": "here"},
+    ],
+)
+
+
+def combinations(row: dict[str, Any], fields: dict[str, int], most: int) -> list[tuple[str, ...]]:
+    """The first combinations of a row's values."""
+    lists = []
+    for name, width in fields.items():
+        values = row[name] if isinstance(row[name], list) else [row[name]]
+        lists.append([value for value in dict.fromkeys(values) if value][:width])
+    return list(itertools.product(*lists))[:most]
+
+
+def test_lists_are_crossed_value_by_value(tmp_path: Path) -> None:
+    draw = np.random.default_rng(5)
+
+    def lists(values: str, most: int) -> list[list[str | None] | None]:
+        return [
+            None if draw.random() < 0.1 else [str(one) if one != "-" else None for one in draw.choice([*values, "-", ""], size)]
+            for size in draw.integers(0, most, 300)
+        ]
+
+    columns = {"tags": lists("abcde", 6), "interests": lists("abcxy", 5), "city": draw.choice(["x", "y", ""], 300).tolist()}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    encoder = fit(tmp_path, LISTS, columns)
+    for name, parents, most, least in (
+        ("tags_x_interests", {"tags": 3, "interests": 2}, 4, 2),
+        ("here", {"city": 1, "tags": 3}, 3, 1),
+    ):
+        found = [combinations(row, parents, most) for row in rows]
+        counted = Counter(one for row in found for one in row)
+        known = {one for one in counted if counted[one] >= least}
+        ids = ids_of(encoder, name, LISTS, columns)
+        assert ids.shape == (300, most)
+        id_of: dict[tuple[str, ...], int] = {}
+        for expected, row_ids in zip(found, ids.tolist(), strict=True):
+            # One id for all that are out of vocabulary, at the place of the first.
+            places = list(dict.fromkeys(one if one in known else None for one in expected))
+            assert row_ids[len(places) :] == [PADDING] * (most - len(places)) if places else row_ids[0] == MISSING
+            for one, own in zip(places, row_ids, strict=False):
+                assert own == OUT_OF_VOCABULARY if one is None else own == id_of.setdefault(one, own) >= FIRST_VALUE
+        assert (
+            len(set(id_of.values())) == len(id_of) == len(known) == encoder.fields[-2 if least == 2 else -1].size - FIRST_VALUE
+        )
+        by_id = sorted((own, counted[one]) for one, own in id_of.items())
+        assert [count for _, count in by_id] == sorted((count for _, count in by_id), reverse=True)
+
+
+@pytest.mark.parametrize("least", [1, 40, 1 << 20])
+def test_many_combinations_are_made_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int) -> None:
+    columns = {"tags": [["a", "b"], None, ["b"]] * 20, "interests": [["x"], ["y"], []] * 20, "city": ["x", "y", None] * 20}
+    encoder = fit(tmp_path, LISTS, columns)
+    whole = encoder.encode(table(LISTS, columns))
+    monkeypatch.setattr("elec.features.crossed._COMBINATIONS", least)
+    np.testing.assert_array_equal(fit(tmp_path, LISTS, columns).encode(table(LISTS, columns)), whole)
+    nobody = table(LISTS, columns).slice(0, 0)
+    assert encoder.encode(nobody).shape == (0, encoder.slots)
+
+
+def test_the_state_has_a_version_of_its_own_only_where_lists_are_crossed(tmp_path: Path) -> None:
+    columns: dict[str, list[Any]] = {"tags": [["a"]] * 3, "interests": [["x"]] * 3, "city": ["y"] * 3}
+    for spec, version in ((LISTS, 4), (LISTS.model_copy(update={"crossed": ()}), 3)):
+        encoder = fit(tmp_path, spec, columns)
+        encoder.save(tmp_path / str(version))
+        assert orjson.loads((tmp_path / str(version) / "encoder.json").read_bytes())["schema_version"] == version
+        loaded = FeatureEncoder.load(tmp_path / str(version))
+        assert loaded.fields == encoder.fields
+        np.testing.assert_array_equal(loaded.encode(table(spec, columns)), encoder.encode(table(spec, columns)))
+
+
 def test_warm_start_matches_combinations_by_what_they_are(tmp_path: Path) -> None:
     fields = [{"name": "a"}, {"name": "n", "kind": "numeric", "buckets": 2}, {"name": "h", "hash_buckets": 9}]
     spec = dataset(fields, [{"fields": ["a", "n"], "min_count": 1}, {"fields": ["a", "h"], "hash_buckets": 7}])
@@ -340,13 +445,19 @@ def test_a_damaged_file_of_a_cross_is_refused(tmp_path: Path, trained: FeatureEn
         FeatureEncoder.load(tmp_path)
 
 
-def test_a_state_that_crosses_what_is_not_there_is_refused(tmp_path: Path, trained: FeatureEncoder) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [("title", "made of 'title', which is not there"), ("tags", "categorical, and what it is made of makes it multivalued")],
+)
+def test_a_state_that_crosses_what_is_not_there_is_refused(
+    tmp_path: Path, trained: FeatureEncoder, wrong: str, reason: str
+) -> None:
     trained.save(tmp_path)
     file = tmp_path / "encoder.json"
     state = orjson.loads(file.read_bytes())
-    state["fields"][8]["parents"] = ["age", "tags"]
+    state["fields"][10]["parents"] = ["age", wrong]
     file.write_bytes(orjson.dumps(state))
-    with pytest.raises(InputError, match="'age_x_category' is made of 'tags', which is not there"):
+    with pytest.raises(InputError, match=f"'age_x_category' is {reason}"):
         FeatureEncoder.load(tmp_path)
 
 

@@ -44,6 +44,9 @@ CROSSED = [
     {"fields": ["user_id", "item_id"], "min_count": 1},
     {"fields": ["item_id", "price"], "min_count": 1},
     {"fields": ["city", "hour"], "min_count": 1},
+    {"fields": ["genres", "price"], "min_count": 1},
+    {"fields": ["age", "genres"], "min_count": 1},
+    {"fields": ["genres", "city", "hour"], "hash_buckets": 300, "max_values": 2},
 ]
 
 
@@ -150,9 +153,13 @@ def test_columns_of_a_pair_are_the_requests(root: Path) -> None:
         "user_id_x_item_id": Entity.PAIR,
         "item_id_x_price": Entity.ITEM,
         "city_x_hour": Entity.CONTEXT,
+        "genres_x_price": Entity.ITEM,
+        "age_x_genres": Entity.PAIR,
+        "genres_x_city_x_hour": Entity.PAIR,
     }
+    assert [field.width for field in manifest.crossed[-3:]] == [3, 3, 2]
     of_item = {names[column] for column in network.item_columns}
-    assert of_item == {"item_id", "genres", "price", "item_id_x_price", "semantic_id_1", "semantic_id_2"}
+    assert of_item == {"item_id", "genres", "price", "item_id_x_price", "genres_x_price", "semantic_id_1", "semantic_id_2"}
     assert sorted([*network.item_columns, *network.request_columns]) == list(range(len(names)))
 
 
