@@ -67,8 +67,9 @@ def describe(
     """Shows what a spec makes of a log, without training anything, or what a run made of it.
 
     Reads the log exactly as a run would: how many rows are kept, refused (and why) and dropped, how train, valid and test
-    come out, and for every field how many values it has, which are frequent and how many are missing. All of it is in one HTML
-    page with pictures, and the click rate of every value: `DATASET-data.html` in the workspace, or `data.html` of the run.
+    come out, and for every field, crossed ones too, how many values it has, which are frequent and how many are missing. All
+    of it is in one HTML page with pictures, and the click rate of every value: `DATASET-data.html` in the workspace, or
+    `data.html` of the run, which has the aggregates as well.
     """
     from elec.describe import data_page
     from elec.steps.ingest import PAGE

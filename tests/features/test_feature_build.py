@@ -14,11 +14,11 @@ import pytest
 from ingested_folder import DATASET, moment, write_entities, write_ingested, write_log
 
 from elec.errors import InputError
-from elec.features import MISSING, OUT_OF_VOCABULARY, FeatureEncoder
+from elec.features import FIRST_VALUE, MISSING, OUT_OF_VOCABULARY, FeatureEncoder
 from elec.features.build import FeaturesReport, build_features
 from elec.features.online import OnlineFeatures
 from elec.features.vocabulary import Vocabulary
-from elec.spec import Entity, Spec
+from elec.spec import DatasetSpec, Entity, Spec
 
 SPEC = Spec(dataset=DATASET)
 SPLITS = {"train": 30, "valid": 5, "test": 5}
@@ -60,6 +60,36 @@ def test_encoded_columns(built: tuple[Path, FeaturesReport]) -> None:
     slots = np.array(encoded["slots"].to_pylist())
     assert (slots == encoder.encode(frame)).all()
     assert encoded["label"].to_pylist() == [number % 2 for number in range(30)]
+
+
+def test_crossed_lists_are_encoded_and_never_looked_up(built: tuple[Path, FeaturesReport], tmp_path: Path) -> None:
+    root, plain = built
+    crossed = [
+        {"fields": ["tags", "city"], "min_count": 1},
+        {"fields": ["device", "tags", "price"], "hash_buckets": 9, "max_values": 3},
+    ]
+    spec = Spec(dataset=DatasetSpec.model_validate(DATASET.model_dump() | {"crossed": crossed}))
+    report = build_features(
+        spec, root / "ingested", tmp_path / "features", feast_folder=str(tmp_path / "feast"), as_of=moment(100)
+    )
+    assert report.slots == plain.slots + 2 + 3
+    assert report.feature_views == plain.feature_views
+    encoder = FeatureEncoder.load(tmp_path / "features" / "vocabulary")
+    for split in SPLITS:
+        frame = pq.read_table(tmp_path / "features" / "frame" / f"{split}.parquet")
+        assert frame.equals(pq.read_table(root / "features" / "frame" / f"{split}.parquet"))
+        slots = np.array(pq.read_table(tmp_path / "features" / "encoded" / f"{split}.parquet")["slots"].to_pylist())
+        assert (slots == encoder.encode(frame)).all()
+        assert (slots[:, :8] == encoder_of(root).encode(frame)).all()
+        assert (slots[:, 8:] >= FIRST_VALUE).any()
+        # An item without tags has no combination.
+        untagged = np.array([not tags for tags in frame["tags"].to_pylist()])
+        assert (slots[untagged][:, [8, 10]] == MISSING).all()
+
+
+def encoder_of(root: Path) -> FeatureEncoder:
+    """That of the fixture."""
+    return FeatureEncoder.load(root / "features" / "vocabulary")
 
 
 def test_a_user_has_one_index_in_all_splits(built: tuple[Path, FeaturesReport]) -> None:
