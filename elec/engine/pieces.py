@@ -1,7 +1,7 @@
 """A function of a whole Parquet file, computed piece by piece: row groups go out, and what comes back is put together."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,19 +110,20 @@ def map_pieces(
         yield fetched()
 
 
-def cut(source: Path, pieces: int) -> list[tuple[int, int]]:
+def cut(source: Path, pieces: int, most_rows: int | None = None) -> list[tuple[int, int]]:
     """Cuts a Parquet file into pieces of about equal length.
 
     Args:
         source: The file.
         pieces: How many, if it has as many row groups; more if they would be too long.
+        most_rows: Of a piece, if fewer than usual; a row group may have more.
 
     Returns:
         The first row group and the number of row groups of each; one for a file without rows.
     """
     with pq.ParquetFile(source) as file:
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    wanted = min(max(1, -(-sum(sizes) // pieces)), _MOST_ROWS)
+    wanted = min(max(1, -(-sum(sizes) // pieces)), most_rows or _MOST_ROWS)
     found: list[tuple[int, int]] = []
     first = rows = 0
     for number, size in enumerate(sizes):
@@ -133,7 +134,7 @@ def cut(source: Path, pieces: int) -> list[tuple[int, int]]:
     return found or [(0, 0)]
 
 
-def splice(parts: Sequence[tuple[str, range | None]], target: Path) -> None:
+def splice(parts: Iterable[tuple[str, range | None]], target: Path) -> None:
     """Writes a Parquet file of row groups of others, which are copied and not decoded.
 
     Args:
@@ -143,7 +144,7 @@ def splice(parts: Sequence[tuple[str, range | None]], target: Path) -> None:
     """
     writer: SplicedWriter | None = None
     for uri, groups in parts:
-        with _opened(uri) as stream, pq.ParquetFile(stream) as file:
+        with opened(uri) as stream, pq.ParquetFile(stream) as file:
             writer = writer or SplicedWriter(target, file.schema_arrow)
             source = Groups(stream)
             for number in groups if groups is not None else range(file.num_row_groups):
@@ -152,5 +153,6 @@ def splice(parts: Sequence[tuple[str, range | None]], target: Path) -> None:
     writer.close()
 
 
-def _opened(uri: str) -> IO[bytes]:
+def opened(uri: str) -> IO[bytes]:
+    """A file that other machines wrote, open for reading at any position."""
     return cast(IO[bytes], RemoteFile(uri)) if storage.is_s3(uri) else storage.local_path(uri).open("rb")

@@ -101,10 +101,10 @@ def _build(
     files = {split: ingested / f"{split}.parquet" for split in SPLITS}
     total = sum(pq.ParquetFile(file).metadata.num_rows for file in files.values())
 
-    repository = FeatureRepository(dataset, feast_folder, spec.run.feast)
+    repository = FeatureRepository(dataset, feast_folder, spec.run.feast, spec.run.data)
     with ExitStack() as stack:
         with _timed(seconds, "publish"):
-            published = stack.enter_context(repository.published(ingested, as_of))
+            published = stack.enter_context(repository.published(ingested, as_of, engine))
         with _timed(seconds, "frame"), Progress("point-in-time join", unit="rows", total=total) as progress:
             rows = {
                 split: spread_frame(

@@ -1,8 +1,9 @@
 """The training frame: every row of a split, with the features that its user and item had at the row's own moment.
 
-`elec.features.asof` makes it. Feast's own join, its DuckDB store, stays as the reference and is selected
-by the spec (`run.feast.join`): it gets a bounded number of rows at a time, and keeps neither their order nor, in some of its
-stores, duplicate rows; so each row carries its `row_id`, and what comes back has to be exactly the rows that went in.
+`elec.features.asof` makes it. Feast's own join stays as the reference and is selected by the spec (`run.feast.join`): its
+DuckDB store, with `run.data.engine: ray` in Ray's workers (`elec.features.ray_store`). It gets a bounded number of rows at a
+time, and keeps neither their order nor, in some of its stores, duplicate rows; so each row carries its `row_id`, and what comes
+back has to be exactly the rows that went in.
 """
 
 import uuid
@@ -18,13 +19,16 @@ import pyarrow.parquet as pq
 from elec.errors import RunFailedError
 from elec.features.asof import MOST_BYTES_HELD, TimedView, asof_join
 from elec.features.engine import duckdb_connection
-from elec.features.library import quiet
+from elec.features.library import own_tables, quiet
 from elec.features.raw import TYPES
 from elec.progress import Progress
 from elec.spec import DatasetSpec
 
 #: Rows of one join by Feast.
 CHUNK_ROWS = 200_000
+
+#: Rows of one join by Feast in the workers of an engine, which share them.
+SPREAD_CHUNK_ROWS = 500_000
 
 #: Rows of a row group of the frame; those of one batch and one step of progress too.
 BATCH_ROWS = 122_880
@@ -214,7 +218,7 @@ def _features(store: Any, asked: list[str], entities: pa.Table) -> dict[str, pa.
     # The join matches columns without regard to case, so ours has a name that no field has.
     carried = f"row_{uuid.uuid4().hex}"
     frame = entities.rename_columns([carried, *entities.column_names[1:]]).to_pandas()
-    with quiet():
+    with quiet(), own_tables():
         joined = store.get_historical_features(entity_df=frame, features=asked).to_arrow()
     order = pc.sort_indices(joined[carried])
     joined = joined.take(order)

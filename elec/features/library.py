@@ -51,3 +51,21 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextlib.contextmanager
+def own_tables() -> Iterator[None]:
+    """Lets go of what Feast's DuckDB store was given: Ibis, under it, keeps every frame until the process ends.
+
+    What the store finds has to be fetched before the `with` block ends.
+    """
+    import ibis  # type: ignore[import-untyped, unused-ignore]
+
+    before = ibis.options.default_backend
+    connection = ibis.duckdb.connect()
+    ibis.set_backend(connection)
+    try:
+        yield
+    finally:
+        ibis.options.default_backend = before
+        connection.disconnect()

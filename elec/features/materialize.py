@@ -25,6 +25,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Keys that are looked up to see whether the online store still has what was written to it.
 _PROBED_KEYS = 16
+# What DuckDB may hold of keys before it spills.
+_MEMORY_LIMIT = "600MB"
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def write_online(store: Any, view: ViewRows, start: datetime, as_of: datetime) -
     rows = f"FROM read_parquet($file) WHERE event_timestamp BETWEEN $start AND $until AND {there}"
     given = {"file": str(view.file), "start": start, "until": as_of}
     with duckdb_connection() as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
         ((total,),) = connection.execute(f"SELECT count(DISTINCT ({keys})) {rows}", given).fetchall()
         newest = connection.sql(
             f"""

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from elec import s3, storage
+from elec.engine import Engine
 from elec.features.aggregates.rows import aggregate_rows
 from elec.features.definitions import (
     apply,
@@ -44,18 +46,21 @@ from elec.features.store_config import (
 from elec.features.vectors import VECTOR, VectorViews, write_vectors
 from elec.features.versions import Versions, View, versions
 from elec.spec import DatasetSpec, Entity
-from elec.spec.run import FeastSpec
+from elec.spec.run import DataEngineSpec, FeastSpec
 
 _SQL_TYPES = {pa.string(): "VARCHAR", pa.float64(): "DOUBLE", pa.list_(pa.string()): "VARCHAR[]"}
 
 
-def write_feature_store(dataset: DatasetSpec, folder: str | Path, settings: FeastSpec) -> str:
+def write_feature_store(
+    dataset: DatasetSpec, folder: str | Path, settings: FeastSpec, data: DataEngineSpec | None = None
+) -> str:
     """Writes `feature_store.yaml`, with which Feast's own commands work on the folder.
 
     Args:
         dataset: Gives the project its name.
         folder: The Feast folder, a path or `s3://`.
         settings: Of the online store.
+        data: Where the offline store joins; this process when left out.
 
     Returns:
         Where the file is.
@@ -64,7 +69,7 @@ def write_feature_store(dataset: DatasetSpec, folder: str | Path, settings: Feas
         InputError: If the settings do not fit each other or the folder.
     """
     file = storage.join(feast_root(folder), "feature_store.yaml")
-    content = feature_store_settings(project_name(dataset.name), folder, settings)
+    content = feature_store_settings(project_name(dataset.name), folder, settings, data=data)
     storage.write_bytes(file, feature_store_yaml(content).encode())
     return file
 
@@ -93,22 +98,26 @@ class FeatureRepository:
         dataset: The spec.
         folder: The Feast folder, a path or `s3://`.
         settings: Of the online store.
+        data: Where the offline store joins; this process when left out.
 
     Raises:
         InputError: If the settings do not fit each other or the folder, or a field's name cannot be used.
     """
 
-    def __init__(self, dataset: DatasetSpec, folder: str | Path, settings: FeastSpec) -> None:
+    def __init__(
+        self, dataset: DatasetSpec, folder: str | Path, settings: FeastSpec, data: DataEngineSpec | None = None
+    ) -> None:
         check_names(dataset)
         self.dataset = dataset
         self.root = feast_root(folder)
         self.settings = settings
+        self.data = data
         self.project = project_name(dataset.name)
         self.data_folder = storage.join(self.root, "data", self.project)
         self._registry: str = feature_store_settings(self.project, self.root, settings)["registry"]["path"]
 
     @contextmanager
-    def published(self, ingested: Path, as_of: datetime) -> Iterator[Published]:
+    def published(self, ingested: Path, as_of: datetime, engine: Engine | None = None) -> Iterator[Published]:
         """Puts rows, definitions and online store in place; safe to repeat, and after a run that was killed.
 
         On disk the folder is held until the block ends, since another run replaces the rows that this one still joins. On S3
@@ -117,6 +126,7 @@ class FeatureRepository:
         Args:
             ingested: The folder with `users.parquet` and `items.parquet`.
             as_of: Rows that became true later stay invisible online.
+            engine: Whose workers compute aggregates; this process when left out.
 
         Raises:
             OnlineStoreError: If the online store cannot be reached.
@@ -124,7 +134,7 @@ class FeatureRepository:
         """
         with self._lock(), tempfile.TemporaryDirectory(prefix="elec-feast-") as scratch:
             found = self.versions()
-            counted = aggregate_rows(self.dataset, ingested, Path(scratch), as_of)
+            counted = aggregate_rows(self.dataset, ingested, Path(scratch), as_of, engine)
             rows = self.publish_rows(found, ingested, Path(scratch), counted)
             made = self._put_online(lambda folder: definitions(self.dataset, found, folder), rows, Path(scratch), as_of)
             yield replace(made, service=found.service, views=dict(found.chosen))
@@ -192,11 +202,11 @@ class FeatureRepository:
                 shutil.copyfile(registry, final)
                 apply(self._store(str(final)), objects(self.data_folder))
         storage.write_bytes(self._registry, final.read_bytes())
-        write_feature_store(self.dataset, self.root, self.settings)
+        write_feature_store(self.dataset, self.root, self.settings, self.data)
         return Published(store, online)
 
     def _store(self, registry: str) -> Any:
-        return open_store(feature_store_settings(self.project, self.root, self.settings, registry=registry))
+        return open_store(feature_store_settings(self.project, self.root, self.settings, registry=registry, data=self.data))
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -217,7 +227,7 @@ class FeatureRepository:
             found: The views.
             ingested: The folder with a file of each wanted view: `users.parquet` and `items.parquet`.
             scratch: A folder for a copy of what is written.
-            counted: The rows of the aggregates' views, by view.
+            counted: The rows of the aggregates' views, by view, in their final order.
 
         Returns:
             What there is to write online, from the copies.
@@ -226,31 +236,44 @@ class FeatureRepository:
         for view in found.views.values():
             if view.rows is not None:
                 file = scratch / f"{view.name}.parquet"
-                _write_rows(view, (counted or {}).get(view.rows, ingested / f"{view.rows}.parquet"), file)
+                there = (counted or {}).get(view.rows)
+                _write_rows(view, there or ingested / f"{view.rows}.parquet", file, in_order=there is not None)
                 _publish_file(file, data_file(self.data_folder, view.name))
                 written.append(ViewRows(view.name, view.keys, view.filled, file))
         return written
 
 
-def _write_rows(view: View, source: Path, target: Path) -> None:
+def _write_rows(view: View, source: Path, target: Path, *, in_order: bool) -> None:
     """Writes a view's rows, sorted; what is not filled any more is null.
 
     Of rows with the same key and moment the last one stays: Feast would take any of them.
+
+    Args:
+        view: The view.
+        source: Its rows, a file that stays as it is.
+        target: The file to write.
+        in_order: Whether they are sorted, each with a key and a moment of its own.
     """
+    if in_order and set(pq.read_schema(source).names) == {*view.keys, "event_timestamp", *view.features}:
+        target.hardlink_to(source)
+        return
     keys = ", ".join(quoted(key) for key in view.keys)
     known = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in view.keys)
     columns = ", ".join(
         quoted(name) if name in view.filled else f"CAST(NULL AS {_SQL_TYPES[kind]}) AS {quoted(name)}"
         for name, kind in view.features.items()
     )
+    chosen = f"""
+        WHERE {known}
+        QUALIFY row_number() OVER (PARTITION BY {keys}, event_timestamp ORDER BY file_row_number DESC) = 1
+        ORDER BY {keys}, event_timestamp
+    """
     with duckdb_connection() as connection:
         connection.execute(
             f"""
             COPY (
-                SELECT {keys}, event_timestamp, {columns}
-                FROM read_parquet($rows, file_row_number = true) WHERE {known}
-                QUALIFY row_number() OVER (PARTITION BY {keys}, event_timestamp ORDER BY file_row_number DESC) = 1
-                ORDER BY {keys}, event_timestamp
+                SELECT {keys}, event_timestamp, {columns} FROM read_parquet($rows, file_row_number = true)
+                {"" if in_order else chosen}
             ) TO '{target}' (FORMAT parquet)
             """,  # noqa: S608 - names are quoted, and the path is our own
             {"rows": str(source)},

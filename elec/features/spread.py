@@ -18,7 +18,7 @@ from elec.errors import RunFailedError
 from elec.features.asof import TimedView, asof_join
 from elec.features.encoded import encode_file
 from elec.features.encoding import FeatureEncoder
-from elec.features.frame import BATCH_ROWS, timed_views, write_frame, write_joined
+from elec.features.frame import BATCH_ROWS, CHUNK_ROWS, SPREAD_CHUNK_ROWS, timed_views, write_frame, write_joined
 from elec.features.lookup import Lookup, one_array
 from elec.features.repository import Published
 from elec.progress import Progress
@@ -83,7 +83,8 @@ def spread_frame(
     """
     store, service = published.store, published.service
     if engine.pieces == 1 or join == "feast":
-        return write_frame(store, service, dataset, rows, target, progress, join=join)
+        chunk_rows = CHUNK_ROWS if engine.pieces == 1 else SPREAD_CHUNK_ROWS
+        return write_frame(store, service, dataset, rows, target, progress, join=join, chunk_rows=chunk_rows)
     _check_order(rows)
     with engine.exchange() as exchange:
         views = timed_views(store, service, dataset)

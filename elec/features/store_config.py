@@ -15,10 +15,13 @@ import yaml
 from elec import storage
 from elec.errors import ElecError, InputError
 from elec.features.library import feast, quiet
-from elec.spec.run import FeastSpec
+from elec.spec.run import DataEngineSpec, FeastSpec
 
 #: Rows written to the online store at a time. It has to be set: without it Feast writes the first Arrow batch only.
 WRITE_BATCH = 2_000
+
+#: Feast's DuckDB store, in the workers of Ray; a class, as Feast imports it.
+RAY_STORE = "elec.features.ray_store.RayTasksOfflineStore"
 
 _SECONDS_TO_WAIT_FOR_REDIS = 2
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
@@ -34,7 +37,12 @@ def feast_root(folder: str | Path) -> str:
 
 
 def feature_store_settings(
-    project: str, folder: str | Path, settings: FeastSpec, *, registry: str | None = None
+    project: str,
+    folder: str | Path,
+    settings: FeastSpec,
+    *,
+    registry: str | None = None,
+    data: DataEngineSpec | None = None,
 ) -> dict[str, Any]:
     """The content of `feature_store.yaml`.
 
@@ -43,6 +51,7 @@ def feature_store_settings(
         folder: The Feast folder: registry, SQLite and data lie below it.
         settings: Of the online store.
         registry: The registry's file, if not `registry.db` in the folder.
+        data: Where the offline store joins; this process when left out.
 
     Raises:
         InputError: If the settings do not fit each other or the folder.
@@ -58,7 +67,7 @@ def feature_store_settings(
             "serve_features_while_materializing": True,
         },
         "online_store": _online_store(root, settings),
-        "offline_store": {"type": "duckdb"},
+        "offline_store": _offline_store(root, data),
         "entity_key_serialization_version": 3,
         "materialization": {"online_write_batch_size": WRITE_BATCH},
     }
@@ -120,6 +129,12 @@ def _said(error: Exception, settings: FeastSpec) -> str | None:
         f"the online store, Redis at {_address(settings)}, does not answer ({type(error).__name__}); "
         "check that it runs, and run.feast.redis of the spec"
     )
+
+
+def _offline_store(root: str, data: DataEngineSpec | None) -> dict[str, Any]:
+    if data is None or data.engine == "local":
+        return {"type": "duckdb"}
+    return {"type": RAY_STORE, "workers": data.workers, "exchange": storage.join(root, "exchange")}
 
 
 def _online_store(root: str, settings: FeastSpec) -> dict[str, Any]:

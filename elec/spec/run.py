@@ -57,7 +57,7 @@ class FeastSpec(Frozen):
 
     Attributes:
         join: `fast`: DuckDB joins the log with the files of Feast's views; `feast`: Feast's own `get_historical_features`,
-            which gives the same rows in several times as long.
+            which gives the same rows in several times as long; its offline store joins where `run.data.engine` says.
         online_store: `sqlite` beside the run's workspace, or `redis`.
         redis: `host:port[,password=${NAME}]` for `redis`; a secret stays an environment variable until it is used.
     """

@@ -76,7 +76,7 @@ def publish_vectors(job: Job, knowledge: Path, views: "VectorViews") -> dict[str
     from elec.features.repository import FeatureRepository
     from elec.spec import Entity
 
-    repository = FeatureRepository(job.spec.dataset, job.space.feast, job.spec.run.feast)
+    repository = FeatureRepository(job.spec.dataset, job.space.feast, job.spec.run.feast, job.spec.run.data)
     rows = {Entity.USER: knowledge / "users.parquet", Entity.ITEM: knowledge / "items.parquet"}
     return repository.publish_vectors(views, rows, job.as_of)
 

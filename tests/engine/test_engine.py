@@ -76,6 +76,7 @@ def test_long_files_are_cut_more_often(tmp_path: Path, monkeypatch: pytest.Monke
     written(tmp_path / "a.parquet", [10] * 12)
     monkeypatch.setattr(pieces, "_MOST_ROWS", 25)
     assert len(cut(tmp_path / "a.parquet", 2)) == 4
+    assert len(cut(tmp_path / "a.parquet", 2, 15)) == 6
 
 
 def test_some_row_groups(tmp_path: Path) -> None:

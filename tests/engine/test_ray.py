@@ -18,10 +18,16 @@ from elec import storage
 from elec.engine import Engine, LocalEngine, started
 from elec.engine.exchange import Exchange
 from elec.errors import InputError, RunFailedError
+from elec.features import ray_store
 from elec.features.build import FeaturesReport, build_features
+from elec.features.definitions import apply, definitions
+from elec.features.frame import write_frame
+from elec.features.repository import FeatureRepository
+from elec.features.store_config import RAY_STORE, feature_store_settings, open_store
 from elec.ingest import SPLITS, IngestReport, ingest
+from elec.progress import Progress
 from elec.spec import Spec
-from elec.spec.run import DataEngineSpec
+from elec.spec.run import DataEngineSpec, FeastSpec, RunSpec
 from tests.serving.made import s3_bucket
 
 ray = pytest.importorskip("ray")
@@ -94,6 +100,10 @@ def check_equal(one: Path, other: Path) -> None:
             assert pq.read_table(one / f"{name}.parquet").equals(pq.read_table(other / f"{name}.parquet")), name
     for name in ("ingested/users.parquet", "ingested/items.parquet", "ingested/quarantine.parquet"):
         assert pq.read_table(one / name).equals(pq.read_table(other / name)), name
+    views = sorted(file.relative_to(one) for file in (one / "feast" / "data").rglob("*.parquet"))
+    assert views == sorted(file.relative_to(other) for file in (other / "feast" / "data").rglob("*.parquet"))
+    for view in views:
+        assert pq.read_table(one / view).equals(pq.read_table(other / view)), view
     vocabularies = sorted((one / "features" / "vocabulary").iterdir())
     assert len(vocabularies) > 9
     for file in vocabularies:
@@ -110,7 +120,11 @@ def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 @pytest.mark.slow
 def test_a_million_rows_are_equal_row_for_row(engine: Engine, place: Path, tmp_path: Path) -> None:
     write_log(tmp_path / "log", ROWS, 5, "parquet")
-    spec = spec_of(tmp_path / "log")
+    aggregates = [
+        {"by": ["item"], "windows": ["1d"], "every": "6h"},
+        {"by": ["word3", "word5", "word1"], "windows": ["12h", "2d"], "every": "12h"},
+    ]
+    spec = spec_of(tmp_path / "log", aggregates=aggregates, crossed=[["word1", "word3"]])
     here, there = work(spec, tmp_path / "local", LocalEngine()), work(spec, tmp_path / "ray", engine)
     assert here == there
     assert here[0].rows_read == ROWS
@@ -119,7 +133,7 @@ def test_a_million_rows_are_equal_row_for_row(engine: Engine, place: Path, tmp_p
 
 
 def test_files_travel_through_s3(engine: Engine, s3: str, tmp_path: Path) -> None:
-    """CSV, whose rows nobody counts before they are read; duplicates; a random split; crossed fields."""
+    """CSV, whose rows nobody counts before they are read; duplicates; a random split; crossed fields; aggregates."""
     log = tmp_path / "log"
     write_log(log, 12_000, 3, "csv")
     for path in sorted(log.iterdir()):
@@ -129,6 +143,10 @@ def test_files_travel_through_s3(engine: Engine, s3: str, tmp_path: Path) -> Non
         "source": {"path": f"{s3}/log/*.csv"},
         "duplicates": "drop",
         "crossed": [["word0", "word1"]],
+        "aggregates": [
+            {"by": ["item"], "windows": ["1h", "1d"]},
+            {"by": ["user", "word5"], "windows": ["1d"], "what": ["ctr"]},
+        ],
         "split": {"by": "random"},
     }
     spec = Spec.model_validate({"dataset": content})
@@ -138,6 +156,32 @@ def test_files_travel_through_s3(engine: Engine, s3: str, tmp_path: Path) -> Non
     assert here == there
     assert here[0].duplicates_dropped == 3
     check_equal(tmp_path / "local", tmp_path / "ray")
+    assert storage.list_files(f"{s3}/exchange") == []
+
+
+def test_feast_joins_in_the_workers(engine: Engine, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First within a run, on files that all machines see; then as a notebook would, with all of it on S3."""
+    write_log(tmp_path / "log", 12_000, 3, "parquet")
+    spec = spec_of(tmp_path / "log")
+    joined = spec.model_copy(update={"run": RunSpec(feast=FeastSpec(join="feast"), data=SETTINGS)})
+    monkeypatch.setattr(ray_store, "_FEWEST_ROWS", 1_000)
+    one, two = tmp_path / "fast", tmp_path / "joined"
+    assert work(spec, one, LocalEngine())[0] == work(joined, two, engine)[0]
+    check_equal(one, two)
+    assert list((two / "feast" / "exchange").iterdir()) == []
+
+    repository = FeatureRepository(spec.dataset, two / "feast", FeastSpec(), SETTINGS)
+    content = feature_store_settings(repository.project, two / "feast", FeastSpec(), registry=str(tmp_path / "s3.db"))
+    content["offline_store"] = {"type": RAY_STORE, "exchange": f"{s3}/exchange"}
+    store, found = open_store(content), repository.versions()
+    for view in found.views:
+        rows = Path(repository.data_folder, f"{view}.parquet").read_bytes()
+        storage.write_bytes(f"{s3}/data/{view}.parquet", rows)
+    apply(store, definitions(spec.dataset, found, f"{s3}/data"))
+    with Progress("join", unit="rows") as progress:
+        rows_of = one / "ingested" / "train.parquet"
+        write_frame(store, found.service, spec.dataset, rows_of, tmp_path / "s3.parquet", progress, join="feast")
+    assert pq.read_table(tmp_path / "s3.parquet").equals(pq.read_table(one / "features" / "frame" / "train.parquet"))
     assert storage.list_files(f"{s3}/exchange") == []
 
 

@@ -4,6 +4,7 @@ import random
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -13,20 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingested_folder import START, moment
 
-from elec.features.aggregates.rows import write_rows
-from elec.spec import DatasetSpec, Entity
+from elec.features.aggregates.rows import aggregate_rows
+from elec.spec import DatasetSpec
 from elec.spec.aggregates import Aggregate
 
 
 def rows_of(dataset: DatasetSpec, aggregate: Aggregate, folder: Path, as_of: Any) -> list[dict[str, Any]]:
-    views = {Entity.USER: folder / "users.parquet", Entity.ITEM: folder / "items.parquet"}
-    write_rows(dataset, aggregate, folder, views, folder / "rows.parquet", as_of)
-    rows: list[dict[str, Any]] = pq.read_table(folder / "rows.parquet").to_pylist()
-    in_order = [*aggregate.view(dataset.user, dataset.item).join_keys, "event_timestamp"]
-    found = sorted(rows, key=lambda row: [row[name] for name in in_order])
-    moments = [[row[name] for name in in_order] for row in found]
-    assert all(before != after for before, after in pairwise(moments))
-    return found
+    view = aggregate.view(dataset.user, dataset.item)
+    with TemporaryDirectory() as scratch:
+        written = aggregate_rows(dataset.model_copy(update={"aggregates": (aggregate,)}), folder, Path(scratch), as_of)
+        assert list(written) == [view.name]
+        rows: list[dict[str, Any]] = pq.read_table(written[view.name]).to_pylist()
+    moments = [tuple(row[name] for name in (*view.join_keys, "event_timestamp")) for row in rows]
+    assert all(before < after for before, after in pairwise(moments))
+    return rows
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import ibis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -222,6 +223,19 @@ def test_equal_rows_stay_as_many_as_they_are(joined: Joined) -> None:
         assert frame.num_rows == 50
         assert set(frame["age"].to_pylist()) == {1.0}
         assert set(frame["price"].to_pylist()) == {None}
+
+
+def test_nothing_stays_in_memory_of_what_feast_joined(joined: Joined) -> None:
+    log = [
+        {"row_id": number, "label": 0, "event_timestamp": moment(1), "user_id": "a", "item_id": "b", "device": None}
+        for number in range(20)
+    ]
+    joined.publish([], [], log)
+    kept = []
+    for _ in range(2):
+        joined.frame("feast", chunk_rows=6)
+        kept.append(ibis.get_backend().con.execute("SELECT count(*) FROM duckdb_views() WHERE NOT internal").fetchone())
+    assert kept[0] == kept[1]
 
 
 def test_a_row_that_is_there_twice_stops_the_run(joined: Joined) -> None:

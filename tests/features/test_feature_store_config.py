@@ -9,7 +9,7 @@ from ingested_folder import DATASET
 from elec.errors import InputError
 from elec.features.repository import write_feature_store
 from elec.features.store_config import feature_store_settings, open_store
-from elec.spec.run import FeastSpec
+from elec.spec.run import DataEngineSpec, FeastSpec
 
 
 def test_sqlite_lies_beside_the_registry(tmp_path: Path) -> None:
@@ -20,6 +20,19 @@ def test_sqlite_lies_beside_the_registry(tmp_path: Path) -> None:
     assert content["online_store"] == {"type": "sqlite", "path": str(tmp_path / "feast" / "online_store.db")}
     assert content["offline_store"] == {"type": "duckdb"}
     assert content["entity_key_serialization_version"] == 3
+
+
+def test_the_offline_store_follows_the_engine(tmp_path: Path) -> None:
+    file = write_feature_store(DATASET, tmp_path / "feast", FeastSpec(), DataEngineSpec(engine="ray", workers=5))
+    content = yaml.safe_load(Path(file).read_text())
+    assert content["offline_store"] == {
+        "type": "elec.features.ray_store.RayTasksOfflineStore",
+        "workers": 5,
+        "exchange": str(tmp_path / "feast" / "exchange"),
+    }
+    store = open_store(content)
+    assert store.config.offline_store.model_dump(exclude_none=True) == content["offline_store"]
+    assert type(store._get_provider().offline_store).__name__ == "RayTasksOfflineStore"
 
 
 def test_a_secret_stays_a_variable_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,155 +1,139 @@
 """The rows of an aggregate's view: of each of its keys what the numbers became at every tick at which they changed.
 
 A tick stands at each whole multiple of `every` since 1970. An impression enters the numbers at the first tick after its label
-is known, and leaves them one window later, so a number is a running sum of what enters and what leaves: DuckDB computes all of
-them in whole numbers, from the log's rows counted by key and tick. A key that falls silent gets its last row when its last
-impression leaves; what the online store answers then decays as the training frame does.
+is known, and leaves them one window later. A key that falls silent gets its last row when its last impression leaves; what the
+online store answers then decays as the training frame does.
 
 The prior of a rate is the share of clicks among all impressions, whoever's, that had entered by the tick of the row: nothing
-later is in it, and it does not change until the key's own numbers do.
+later is in it, and it does not change until the key's own numbers do. Where `window.days` moves the first day on, every prior
+is another one, and so is every rate: such a run writes the whole view online, as it has to.
+
+It takes two rounds, so that memory does not grow with the log: pieces of the log are counted by key and tick, each into a file
+in order of the keys, and then ranges of keys are summed up over all of these files. What the ranges give, one after the other,
+is the view in order of its keys.
 """
 
-# ruff: noqa: S608 - names are quoted, numbers are ours
-
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
-from elec.features.engine import duckdb_connection, quoted
+from elec.engine import Engine, LocalEngine
+from elec.engine.exchange import Exchange, Shared, fetch, put
+from elec.engine.pieces import Piece, cut, splice
+from elec.features.aggregates.impressions import MEMORY_LIMIT, CountImpressions, Run
+from elec.features.aggregates.ranges import KeyRange, key_ranges
+from elec.features.aggregates.sums import SumUp
+from elec.features.engine import duckdb_connection
 from elec.ingest.report import NEGATIVES, SPLITS
 from elec.progress import Progress
 from elec.spec import DatasetSpec, Entity
-from elec.spec.aggregates import Aggregate, AggregateView, microseconds
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from elec.spec.aggregates import Aggregate
 
 
-def aggregate_rows(dataset: DatasetSpec, ingested: Path, folder: Path, as_of: datetime) -> dict[str, Path]:
-    """Writes the rows of all views of a data set's aggregates.
+@dataclass(frozen=True)
+class Sizes:
+    """What is worked on at once.
+
+    Attributes:
+        piece_rows: Rows of the log.
+        range_rows: Counts of a range of keys, with what leaves the windows; see `key_ranges`.
+    """
+
+    piece_rows: int = 2_000_000
+    range_rows: int = 2_000_000
+
+
+def aggregate_rows(
+    dataset: DatasetSpec,
+    ingested: Path,
+    folder: Path,
+    as_of: datetime,
+    engine: Engine | None = None,
+    sizes: Sizes = Sizes(),
+) -> dict[str, Path]:
+    """Writes the rows of all views of a data set's aggregates, each in order of its keys and `event_timestamp`.
 
     Args:
         dataset: The spec.
         ingested: The folder that ingest wrote.
         folder: Gets a file for each view, in a folder `aggregates`.
         as_of: Later ticks have no rows.
+        engine: Whose workers count and sum up; this process when left out.
+        sizes: Of pieces and ranges.
 
     Returns:
-        The files, by view.
+        The files, by view: join keys, `event_timestamp` and features, one row a key and tick.
     """
-    written: dict[str, Path] = {}
     if not dataset.aggregates:
-        return written
-    described = {Entity.USER: ingested / "users.parquet", Entity.ITEM: ingested / "items.parquet"}
-    with Progress("count aggregates", unit="views", total=len(dataset.aggregates)) as progress:
-        for aggregate, view in zip(dataset.aggregates, dataset.aggregate_views, strict=True):
-            written[view.name] = folder / "aggregates" / f"{view.name}.parquet"
-            written[view.name].parent.mkdir(exist_ok=True)
-            write_rows(dataset, aggregate, ingested, described, written[view.name], as_of)
-            progress.advance(1, note=aggregate.title)
+        return {}
+    engine = engine or LocalEngine()
+    (folder / "aggregates").mkdir(exist_ok=True)
+    written: dict[str, Path] = {}
+    with engine.exchange() as exchange:
+        counted = _counted(dataset, ingested, as_of, engine, exchange, sizes)
+        ranges = [
+            key_ranges(runs, sizes.range_rows // (1 + len(aggregate.windows)))
+            for aggregate, runs in zip(dataset.aggregates, counted, strict=True)
+        ]
+        summed = engine.map(SumUp(dataset, as_of), _work(dataset, counted, ranges, exchange))
+        with Progress("sum up aggregates", unit="ranges", total=sum(map(len, ranges))) as progress:
+            for aggregate, view, cuts in zip(dataset.aggregates, dataset.aggregate_views, ranges, strict=True):
+                written[view.name] = folder / "aggregates" / f"{view.name}.parquet"
+                splice(((uri, None) for uri in islice(summed, len(cuts))), written[view.name])
+                progress.advance(len(cuts), note=aggregate.title)
     return written
 
 
-def write_rows(
-    dataset: DatasetSpec,
-    aggregate: Aggregate,
-    ingested: Path,
-    described: Mapping[Entity, Path],
-    target: Path,
-    as_of: datetime,
-) -> None:
-    """Writes the rows of one view: its join keys, `event_timestamp` and its features, one a key and tick, in any order.
+def _counted(
+    dataset: DatasetSpec, ingested: Path, as_of: datetime, engine: Engine, exchange: Exchange, sizes: Sizes
+) -> list[list[Run]]:
+    """Counts the pieces of the log; gives their runs for every aggregate."""
+    tables = {Entity.USER: ingested / "users.parquet", Entity.ITEM: ingested / "items.parquet"}
+    described = {entity: exchange.share(file, file.name) for entity, file in tables.items() if file.exists()}
+    pieces = []
+    for name in (*SPLITS, NEGATIVES):
+        file = ingested / f"{name}.parquet"
+        if file.exists():
+            shared = exchange.share(file, file.name)
+            pieces += [Piece(shared, first, count) for first, count in cut(file, engine.pieces, sizes.piece_rows)]
+    work = CountImpressions(dataset, described, as_of, exchange.uri)
+    found = []
+    with Progress("count aggregates", unit="pieces", total=len(pieces)) as progress:
+        for runs in engine.map(work, enumerate(pieces)):
+            found.append(runs)
+            progress.advance(1)
+    return [list(runs) for runs in zip(*found, strict=True)]
 
-    Args:
-        dataset: The spec.
-        aggregate: One of its aggregates.
-        ingested: The folder that ingest wrote.
-        described: The rows of users and items as ingest wrote them, for aggregates by their fields.
-        target: The Parquet file to write.
-        as_of: Later ticks have no rows.
-    """
-    view = aggregate.view(dataset.user, dataset.item)
-    files = [str(file) for name in (*SPLITS, NEGATIVES) if (file := ingested / f"{name}.parquet").exists()]
-    parameters: dict[str, object] = {"files": files}
-    joins, columns = [], []
-    of_column = {field.name: field.of for field in dataset.all_fields}
-    for column in view.columns:
-        source, entity = "log", of_column[column]
-        if column not in {dataset.user, dataset.item} and entity is not Entity.CONTEXT:
-            source = entity.value
-            if source not in parameters:
-                parameters[source] = str(described[entity])
-                key = quoted(dataset.key_of(entity))
-                joins.append(
-                    f"ASOF LEFT JOIN read_parquet(${source}) AS {quoted(source)} ON log.{key} = {quoted(source)}.{key} "
-                    f"AND log.event_timestamp >= {quoted(source)}.event_timestamp"
-                )
-        columns.append(f"{quoted(source)}.{quoted(column)}")
-    known = "epoch_us(log.event_timestamp)"
-    if dataset.label.clicks is not None:
-        known += f" + {dataset.label.clicks.within_us}"
-    impressions = f"""
-        CREATE TEMP TABLE impressions AS
-        SELECT {", ".join(f"{column} AS {_key(place)}" for place, column in enumerate(columns))},
-            {_next_tick(known, microseconds(aggregate.every))} AS tick,
-            count(*) AS shown, sum(label)::BIGINT AS clicked
-        FROM read_parquet($files) AS log {" ".join(joins)} GROUP BY ALL HAVING tick <= {_micros(as_of)}
-    """
+
+def _work(
+    dataset: DatasetSpec, counted: Sequence[Sequence[Run]], ranges: Sequence[Sequence[KeyRange]], exchange: Exchange
+) -> Iterator[tuple[Aggregate, KeyRange, Shared, str]]:
+    """What there is to sum up: of every aggregate the ranges in their order."""
+    for place, (aggregate, runs, cuts) in enumerate(zip(dataset.aggregates, counted, ranges, strict=True)):
+        rates = Shared(exchange.at(f"rates{place}.parquet"))
+        with tempfile.TemporaryDirectory(prefix="elec-rates-") as scratch:
+            put(_rates(runs, Path(scratch)), rates.uri)
+        for number, keys in enumerate(cuts):
+            yield aggregate, keys, rates, exchange.at(f"rows{place}-{number:06d}.parquet")
+
+
+def _rates(runs: Sequence[Run], scratch: Path) -> Path:
+    """Writes the share of clicks among all impressions that had entered by a tick, those without a key included."""
+    for number, run in enumerate(runs):
+        fetch(run.rates, scratch / f"{number:06d}.parquet")
+    rates = scratch / "rates.parquet"
     with duckdb_connection() as connection:
-        connection.execute(impressions, parameters)
-        connection.execute(_RATES)
-        connection.execute(f"COPY ({_rows(aggregate, view, _micros(as_of))}) TO '{target}' (FORMAT parquet)")
-
-
-# The share of clicks among all impressions that had entered by a tick, those without a key included.
-_RATES = """
-    CREATE TEMP TABLE rates AS
-    SELECT tick, (sum(sum(clicked)) OVER past)::DOUBLE / (sum(sum(shown)) OVER past)::DOUBLE AS rate
-    FROM impressions GROUP BY tick WINDOW past AS (ORDER BY tick)
-"""
-
-
-def _rows(aggregate: Aggregate, view: AggregateView, until: int) -> str:
-    """The SQL of the view's rows, from `impressions` and `rates`."""
-    keys = [_key(place) for place in range(len(view.columns))]
-    all_keys = ", ".join(keys)
-    numbers = [f"{number}_{place}" for place in range(len(aggregate.windows)) for number in ("shown", "clicked")]
-    there = " AND ".join(f"{key} IS NOT NULL" for key in keys)
-    enters = ", ".join(f"{name.partition('_')[0]} AS {name}" for name in numbers)
-    changes = [f"SELECT {all_keys}, tick, {enters} FROM impressions WHERE {there}"]
-    for place, window in enumerate(aggregate.windows):
-        leaves = ", ".join(f"-{name.partition('_')[0]}" if name.endswith(f"_{place}") else "0" for name in numbers)
-        later = f"tick + {microseconds(window)}"
-        changes.append(f"SELECT {all_keys}, {later}, {leaves} FROM impressions WHERE {there} AND {later} <= {until}")
-    summed = ", ".join(f"sum({name})::BIGINT AS {name}" for name in numbers)
-    running = ", ".join(f"sum({name}) OVER past AS {name}" for name in numbers)
-    features = []
-    for what in aggregate.what:
-        for place, window in enumerate(aggregate.windows):
-            shown, clicked = f"shown_{place}::DOUBLE", f"clicked_{place}::DOUBLE"
-            number = shown
-            if what == "ctr":
-                weight = f"({shown} + {aggregate.smoothing!r}::DOUBLE)"
-                number = f"CASE WHEN {weight} > 0 THEN ({clicked} + {aggregate.smoothing!r}::DOUBLE * rate) / {weight} END"
-            features.append(f"{number} AS {quoted(aggregate.feature(what, window))}")
-    named = ", ".join(f"{key} AS {quoted(name)}" for key, name in zip(keys, view.join_keys, strict=True))
-    return f"""
-        WITH changes AS (SELECT {all_keys}, tick, {summed} FROM ({" UNION ALL ".join(changes)}) GROUP BY {all_keys}, tick),
-        running AS (
-            SELECT {all_keys}, tick, {running} FROM changes WINDOW past AS (PARTITION BY {all_keys} ORDER BY tick)
+        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        connection.execute(
+            f"""
+            COPY (
+                SELECT tick, (sum(sum(clicked)) OVER past)::DOUBLE / (sum(sum(shown)) OVER past)::DOUBLE AS rate
+                FROM read_parquet($counts) GROUP BY tick WINDOW past AS (ORDER BY tick)
+            ) TO '{rates}' (FORMAT parquet)
+            """,  # noqa: S608 - the path is our own
+            {"counts": [str(scratch / f"{number:06d}.parquet") for number in range(len(runs))]},
         )
-        SELECT {named}, make_timestamp(running.tick)::TIMESTAMPTZ AS event_timestamp, {", ".join(features)}
-        FROM running ASOF JOIN rates ON running.tick >= rates.tick
-    """
-
-
-def _key(place: int) -> str:
-    return f"key_{place}"
-
-
-def _next_tick(moment: str, every: int) -> str:
-    """The SQL of the first tick after a moment; in microseconds, also for moments before 1970."""
-    return f"({moment} - (({moment}) % {every} + {every}) % {every} + {every})"
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return rates
