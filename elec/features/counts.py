@@ -167,7 +167,8 @@ class ValueCounts:
             SELECT value FROM counted WHERE field = $field AND value <> ''
             GROUP BY value HAVING sum(rows) >= $least ORDER BY sum(rows) DESC, value
             """,
-            {"field": self._names[name], "least": least},
+            # Of lists without any value pieces know nothing.
+            {"field": self._names.get(name, -1), "least": least},
         )
 
     def distinct(self, name: str) -> pa.Array:

@@ -1,11 +1,13 @@
 """The value at a rank among numbers that need not fit in memory, exactly.
 
 Numbers come in sorted runs, which lie in a file. How many of them are at most `x` is a binary search in each run, so the value
-at a rank is found by bisection over the float64 numbers themselves: there are 2^64 of them, which takes at most 64 steps.
+at a rank is found by cutting the float64 numbers themselves into sixteenths: there are 2^64 of them, which takes at most 16
+steps. Each step goes over all runs, and holds a few of them.
 """
 
+import mmap
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,10 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 _SIGN = np.uint64(1 << 63)
+_PARTS = 16
+_CUTS = np.arange(1, _PARTS + 1, dtype=np.uint64)
+# Pages of a mapped file count as the process's memory once they were looked at, until it lets go of them.
+_MAPPED_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class OrderStatistics:
         runs: Of each run its distinct numbers, rising, and how many numbers are at most as large.
     """
 
-    runs: Sequence[tuple[Floats, Counts]]
+    runs: Iterable[tuple[Floats, Counts]]
 
     @property
     def count(self) -> int:
@@ -63,10 +69,15 @@ class OrderStatistics:
         low_R = np.full(len(rank_R), _key(np.array([self.lowest]))[0])
         high_R = np.full(len(rank_R), _key(np.array([self.highest]))[0])
         while (low_R < high_R).any():
-            middle_R = low_R + (high_R - low_R) // np.uint64(2)
-            reached_R = self._not_above(_number(middle_R)) > rank_R
-            high_R = np.where(reached_R, middle_R, high_R)
-            low_R = np.where(reached_R, low_R, np.minimum(middle_R + np.uint64(1), high_R))
+            span_R = high_R - low_R
+            step_R = span_R // np.uint64(_PARTS) + np.uint64(1)
+            # The last key of each part.
+            cut_RC = low_R[:, None] + np.minimum(step_R[:, None] * _CUTS - np.uint64(1), span_R[:, None])
+            upto_RC = self._not_above(_number(cut_RC.reshape(-1))).reshape(cut_RC.shape)
+            part_R = np.argmax(upto_RC > rank_R[:, None], axis=1)
+            row_R = np.arange(len(part_R))
+            low_R = np.where(part_R > 0, cut_RC[row_R, part_R - 1] + np.uint64(1), low_R)
+            high_R = cut_RC[row_R, part_R]
         return _number(low_R)
 
     def least_from(self, number_R: Floats) -> Floats:
@@ -119,16 +130,38 @@ class SortedRuns:
         self._end += 2 * len(values)
 
     def of(self, name: str) -> OrderStatistics:
-        """The numbers of a name; none if nothing was added under it."""
+        """The numbers of a name, as long as the context lasts; none if nothing was added under it."""
         places = self._places.get(name, [])
         if not places:
             return OrderStatistics(())
         assert self._file is not None
         self._file.flush()
-        words = np.memmap(self._path, np.int64, "r", shape=(self._end,))
-        return OrderStatistics(
-            [(words[start : start + size].view(np.float64), words[start + size : start + 2 * size]) for start, size in places]
-        )
+        return OrderStatistics(_Mapped(self._path, places))
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """Runs in a file, each mapped while it is looked at.
+
+    Attributes:
+        path: The file.
+        places: Of each run: where it begins, in numbers of eight bytes, and how many it has.
+    """
+
+    path: Path
+    places: Sequence[tuple[int, int]]
+
+    def __iter__(self) -> Iterator[tuple[Floats, Counts]]:
+        with self.path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        seen = 0
+        for start, size in self.places:
+            words = np.frombuffer(mapped, np.int64, 2 * size, 8 * start)
+            yield words[:size].view(np.float64), words[size:]
+            seen += words.nbytes
+            if seen >= _MAPPED_BYTES:
+                mapped.madvise(mmap.MADV_DONTNEED)
+                seen = 0
 
 
 def _key(numbers: Floats) -> npt.NDArray[np.uint64]:

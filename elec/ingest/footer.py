@@ -4,6 +4,7 @@ Arrow writes a footer only for rows that it has encoded itself. To copy row grou
 offsets in their footer have to move. (Apache Thrift, compact protocol; parquet-format, `parquet.thrift`.)
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
@@ -41,8 +42,8 @@ def integer(value: int) -> tuple[int, int]:
     return _I64, value
 
 
-def structs(values: list[Struct]) -> tuple[int, tuple[int, list[Struct]]]:
-    """A field that holds a list of structs."""
+def structs(values: Sequence[Struct | bytes]) -> tuple[int, tuple[int, Sequence[Struct | bytes]]]:
+    """A field that holds a list of structs; those that are written already may come as their bytes."""
     return _LIST, (_STRUCT, values)
 
 
@@ -105,6 +106,8 @@ def _write(content: bytearray, kind: int, value: Any) -> None:
         _write_varint(content, (value << 1) ^ (value >> 63))
     elif kind == _BINARY:
         _write_varint(content, len(value))
+        content += value
+    elif kind == _STRUCT and isinstance(value, bytes):
         content += value
     elif kind == _STRUCT:
         before = 0

@@ -71,7 +71,8 @@ class SplicedWriter:
         self.rows = 0
         self._stream = path.open("wb")
         self._stream.write(_MAGIC)
-        self._groups: list[Struct] = []
+        # As bytes: of all row groups of a large file that is a tenth of what they are as structs.
+        self._groups: list[bytes] = []
         self._footer = self._encoded(schema.empty_table()).footer
         self._rows = RowGroups(schema)
 
@@ -157,7 +158,7 @@ class SplicedWriter:
         # 16 bits: readers know the order anyway.
         if len(self._groups) < 1 << 15 and _ORDINAL in group:
             made[_ORDINAL] = (group[_ORDINAL][0], len(self._groups))
-        self._groups.append(made)
+        self._groups.append(write_struct(made))
 
     def _copy(self, source: IO[bytes], first: int, end: int) -> None:
         source.seek(first)
