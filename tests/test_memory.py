@@ -54,10 +54,10 @@ print(arenas() - before)
 
 @_LINUX
 @pytest.mark.parametrize(("way", "several"), [("in_order", False), ("threads", True)])
-def test_threads_that_work_on_batches_share_an_arena(way: str, several: bool, tmp_path: Path) -> None:
+def test_threads_that_work_on_batches_share_arenas(way: str, several: bool, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _ARENAS, way, str(tmp_path / "malloc.xml")]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    assert (int(done.stdout) > 0) == several
+    assert (int(done.stdout) > 1) == several
 
 
 @pytest.mark.parametrize(("asked", "found"), [(None, "system"), ("mimalloc", "mimalloc")])

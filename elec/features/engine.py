@@ -5,6 +5,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from elec.memory import share_arenas
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -16,6 +18,7 @@ def duckdb_connection() -> Iterator[Any]:
     """A connection of one's own, closed at the end, its spilled files removed."""
     import duckdb
 
+    share_arenas()
     with (
         tempfile.TemporaryDirectory(prefix="elec-duckdb-") as spill,
         duckdb.connect(config={"memory_limit": _MEMORY_LIMIT, "temp_directory": spill}) as connection,

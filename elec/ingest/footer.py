@@ -9,6 +9,7 @@ from typing import Any
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 _INTEGERS = frozenset({_I16, _I32, _I64})
+_BOOLEANS = frozenset({_TRUE, _FALSE})
 
 #: A struct: field number -> (type, value), in the order of the numbers.
 Struct = dict[int, tuple[int, Any]]
@@ -21,11 +22,10 @@ def read_struct(content: bytes) -> Struct:
         ValueError: If it is none.
     """
     try:
-        reader = _Reader(content)
-        found: Struct = reader.value(_STRUCT)
+        found, end = _read_fields(content, 0)
     except IndexError:
         raise ValueError("the footer ends in the middle") from None
-    if reader.position != len(content):
+    if end != len(content):
         raise ValueError("there is more than a footer")
     return found
 
@@ -47,58 +47,67 @@ def structs(values: Sequence[Struct | bytes]) -> tuple[int, tuple[int, Sequence[
     return _LIST, (_STRUCT, values)
 
 
-class _Reader:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self.position = 0
-
-    def value(self, kind: int) -> Any:
+def _read_fields(content: bytes, at: int) -> tuple[Struct, int]:
+    """A struct, and where it ends. A footer of many row groups is mostly such fields, so integers are read here."""
+    found: Struct = {}
+    number = 0
+    while head := content[at]:
+        kind, step = head & 15, head >> 4
+        at += 1
+        if step:
+            number += step
+        else:
+            number, at = _read_integer(content, at)
+        value: Any = None
         if kind in _INTEGERS:
-            number = self._varint()
-            return (number >> 1) ^ -(number & 1)
-        if kind == _BINARY:
-            return self._take(self._varint())
-        if kind == _STRUCT:
-            return self._struct()
-        if kind in {_LIST, _SET}:
-            return self._list()
-        if kind in {_TRUE, _FALSE, _BYTE}:
-            return self._take(1)[0]
-        if kind == _DOUBLE:
-            return self._take(8)
-        raise ValueError(f"type {kind} is not in Parquet's footers")
-
-    def _struct(self) -> Struct:
-        found: Struct = {}
-        number = 0
-        while head := self._take(1)[0]:
-            kind = head & 15
-            number = number + (head >> 4) if head >> 4 else self.value(_I16)
-            found[number] = (kind, None if kind in {_TRUE, _FALSE} else self.value(kind))
-        return found
-
-    def _list(self) -> tuple[int, list[Any]]:
-        head = self._take(1)[0]
-        size = head >> 4
-        if size == 15:
-            size = self._varint()
-        return head & 15, [self.value(head & 15) for _ in range(size)]
-
-    def _varint(self) -> int:
-        found = shift = 0
-        while True:
-            byte = self._content[self.position]
-            self.position += 1
-            found |= (byte & 127) << shift
+            byte = content[at]
             if byte < 128:
-                return found
-            shift += 7
+                value, at = (byte >> 1) ^ -(byte & 1), at + 1
+            else:
+                value, at = _read_integer(content, at)
+        elif kind not in _BOOLEANS:
+            value, at = _read(content, at, kind)
+        found[number] = kind, value
+    return found, at + 1
 
-    def _take(self, size: int) -> bytes:
-        begin, self.position = self.position, self.position + size
-        if self.position > len(self._content):
-            raise IndexError
-        return self._content[begin : self.position]
+
+def _read(content: bytes, at: int, kind: int) -> tuple[Any, int]:
+    """A value, and where it ends."""
+    if kind == _STRUCT:
+        return _read_fields(content, at)
+    if kind in _INTEGERS:
+        return _read_integer(content, at)
+    if kind in {_LIST, _SET}:
+        inner, size = content[at] & 15, content[at] >> 4
+        at += 1
+        if size == 15:
+            size, at = _read_varint(content, at)
+        values = []
+        for _ in range(size):
+            value, at = _read(content, at, inner)
+            values.append(value)
+        return (inner, values), at
+    if kind in {*_BOOLEANS, _BYTE}:
+        return content[at], at + 1
+    if kind not in {_BINARY, _DOUBLE}:
+        raise ValueError(f"type {kind} is not in Parquet's footers")
+    size, at = _read_varint(content, at) if kind == _BINARY else (8, at)
+    if at + size > len(content):
+        raise IndexError
+    return content[at : at + size], at + size
+
+
+def _read_integer(content: bytes, at: int) -> tuple[int, int]:
+    number, at = _read_varint(content, at)
+    return (number >> 1) ^ -(number & 1), at
+
+
+def _read_varint(content: bytes, at: int) -> tuple[int, int]:
+    found = shift = 0
+    while (byte := content[at]) >= 128:
+        found |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+    return found | byte << shift, at + 1
 
 
 def _write(content: bytearray, kind: int, value: Any) -> None:
@@ -117,7 +126,7 @@ def _write(content: bytearray, kind: int, value: Any) -> None:
             else:
                 content.append(inner)
                 _write(content, _I16, number)
-            if inner not in {_TRUE, _FALSE}:
+            if inner not in _BOOLEANS:
                 _write(content, inner, held)
             before = number
         content.append(0)
@@ -128,7 +137,7 @@ def _write(content: bytearray, kind: int, value: Any) -> None:
             _write_varint(content, len(held))
         for one in held:
             _write(content, inner, one)
-    elif kind in {_TRUE, _FALSE, _BYTE}:
+    elif kind in {*_BOOLEANS, _BYTE}:
         content.append(value)
     else:
         content += value

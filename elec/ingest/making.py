@@ -16,6 +16,9 @@ from elec.ingest.sources import SourceFile
 from elec.ingest.writing import RowWriter
 from elec.spec import Entity
 
+#: Keys that wait for the same ones, some 100 bytes each.
+_WAITING = 250_000
+
 
 class SegmentWriter:
     """Writes a segment.
@@ -33,7 +36,7 @@ class SegmentWriter:
         self._refused = RowWriter(folder / REFUSED_ROWS, REFUSED)
         self._identities: IO[bytes] = (folder / IDENTITY).open("wb")
         self._dropped: IO[bytes] = (folder / DROPPED).open("wb")
-        self._firsts: dict[Entity, pq.ParquetWriter] = {}
+        self._firsts: dict[Entity, Firsts] = {}
         self._read = self._left_out = 0
         self._ways_out: dict[str, str] = {}
         self._known: list[int] = []
@@ -59,9 +62,8 @@ class SegmentWriter:
         found.dropped.tofile(self._dropped)
         for entity, table in found.firsts.items():
             if entity not in self._firsts:
-                path = self._folder / firsts_name(entity)
-                self._firsts[entity] = pq.ParquetWriter(path, table.schema, compression="zstd", use_dictionary=False)
-            self._firsts[entity].write_table(table)
+                self._firsts[entity] = Firsts(self._folder / firsts_name(entity), table.schema)
+            self._firsts[entity].add(table)
         self._ways_out.update(found.ways_out)
         self._read += found.rows
         self._left_out += len(found.dropped)
@@ -74,8 +76,10 @@ class SegmentWriter:
         Args:
             seen: The keys that JSON lines have.
         """
-        for writer in (self._rows, self._refused, self._identities, self._dropped, *self._firsts.values()):
+        for writer in (self._rows, self._refused, self._identities, self._dropped):
             writer.close()
+        for firsts in self._firsts.values():
+            firsts.close()
         folder = self._folder
         meta = Meta(
             base=self._base,
@@ -101,6 +105,49 @@ class SegmentWriter:
         meta = meta.model_copy(update={"repeated": repeated, "sizes": sizes})
         (folder / META).write_bytes(meta.model_dump_json().encode())
         return Segment(self._file, folder, meta)
+
+
+class Firsts:
+    """Writes when each key was first seen. Of no more keys than `_WAITING` each is written once, of more some more often.
+
+    Args:
+        path: The Parquet file.
+        schema: The key and the time.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False)
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def add(self, table: pa.Table) -> None:
+        """Adds keys."""
+        self._waiting.append(table)
+        self._rows += len(table)
+        if self._rows > 2 * _WAITING:
+            self._merge()
+            if self._rows > _WAITING:
+                self._write()
+
+    def close(self) -> None:
+        """Writes what is left and completes the file."""
+        if self._waiting:
+            self._merge()
+            self._write()
+        self._writer.close()
+
+    def _merge(self) -> None:
+        key, moment = self._schema.names
+        # One thread: the order of the keys is that in which they come up.
+        grouped = pa.concat_tables(self._waiting).group_by(key, use_threads=False).aggregate([(moment, "min")])
+        merged = pa.table([grouped[key], grouped[f"{moment}_min"]], schema=self._schema)
+        self._waiting, self._rows = [merged], len(merged)
+
+    def _write(self) -> None:
+        for table in self._waiting:
+            self._writer.write_table(table)
+        self._waiting, self._rows = [], 0
 
 
 def _clicks(path: Path) -> tuple[int, ...]:

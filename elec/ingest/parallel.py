@@ -10,7 +10,7 @@ from queue import Empty, Queue
 from threading import Event
 from typing import TypeVar
 
-from elec.memory import share_one_arena
+from elec.memory import share_arenas
 
 WORKERS = 2
 _SECONDS = 0.01
@@ -32,7 +32,7 @@ def in_order(
     Yields:
         The results in the order of the items.
     """
-    share_one_arena()
+    share_arenas()
     waiting: Queue[Future[Result] | None] = Queue(workers)
     stopped = Event()
     with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(1) as reader:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from elec.memory import share_arenas
+
 _MEMORY = "700MB"
 
 
@@ -20,6 +22,7 @@ class Sql:
     def __init__(self, spill: Path) -> None:
         import duckdb
 
+        share_arenas()
         self._database: Any = duckdb.connect(
             config={"memory_limit": _MEMORY, "temp_directory": str(spill / "spill"), "enable_external_access": "true"}
         )

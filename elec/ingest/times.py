@@ -1,6 +1,6 @@
 """The event times of a log's visible rows, looked at only where it matters: no sort, and bounded memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from elec.ingest.window import Window
 
 #: Bins of one look at the event times; 5 looks tell microseconds of two centuries apart, the last ones at few rows.
 _BINS = 4_096
+#: Of a segment whose times are kept, 8 bytes each.
+_KEPT_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Times:
     def __init__(self, segments: Sequence[Segment], window: Window, duplicates: Duplicates) -> None:
         self._window = window
         self._duplicates = duplicates
+        self._last: tuple[Segment, list[Int64]] | None = None
         self._pieces = [piece for segment in segments if (piece := self._piece(segment)) is not None]
         self.total = sum(piece.rows for piece in self._pieces)
         self.first = min(piece.low for piece in self._pieces)
@@ -88,8 +91,15 @@ class Times:
             found.append(times[int(order[np.searchsorted(upto, rank, side="right")])])
         return found[0], found[1]
 
-    def _seen(self, segment: Segment) -> Iterator[Int64]:
-        """The times of a segment's visible rows."""
+    def _seen(self, segment: Segment) -> Iterable[Int64]:
+        """The times of a segment's visible rows; one look follows the other at the same segment, so the last one's are kept."""
+        if segment.meta.kept > _KEPT_ROWS:
+            return self._read(segment)
+        if self._last is None or self._last[0] is not segment:
+            self._last = segment, list(self._read(segment))
+        return self._last[1]
+
+    def _read(self, segment: Segment) -> Iterator[Int64]:
         if not self._duplicates.has(segment):
             for times in segment.times():
                 yield times[self._window.visible(times)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elec.errors import RunFailedError
-from elec.ingest import ingest
+from elec.ingest import ingest, making
 from elec.ingest.sql import Sql, text
 from elec.ingest.tables import derived_table
 from elec.spec import DatasetSpec, Entity
@@ -108,3 +108,28 @@ def test_memory_that_does_not_suffice_is_one_sentence(tmp_path: Path, monkeypatc
     with pytest.raises(RunFailedError, match=r"out: the memory does not suffice; nothing was left there, give the machine"):
         ingest(made_spec(log), tmp_path / "out", as_of=AS_OF, now=NOW)
     assert [found.name for found in tmp_path.iterdir()] == ["log.csv"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batches=st.lists(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 99)), max_size=12), min_size=1, max_size=8),
+    waiting=st.integers(1, 20),
+)
+def test_keys_that_come_up_again_are_written_once(
+    batches: list[list[tuple[str, int]]], waiting: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("firsts")
+    schema = pa.schema([("user", pa.string()), ("event_timestamp", pa.int64())])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(making, "_WAITING", waiting)
+        firsts = making.Firsts(folder / "users.parquet", schema)
+        for batch in batches:
+            firsts.add(pa.Table.from_pylist([{"user": user, "event_timestamp": time} for user, time in batch], schema))
+        firsts.close()
+    found = pq.read_table(folder / "users.parquet")
+    rows = [row for batch in batches for row in batch]
+    earliest = {user: min(time for other, time in rows if other == user) for user, _ in rows}
+    grouped = found.group_by("user").aggregate([("event_timestamp", "min")]).to_pylist()
+    assert {row["user"]: row["event_timestamp_min"] for row in grouped} == earliest
+    # With room for all of them, none is there twice.
+    assert len(found) == len(earliest) or len(earliest) > waiting
