@@ -85,8 +85,7 @@ class ValueCounts:
         self._runs: Any = None
 
     def __enter__(self) -> Self:
-        self._connection = self._stack.enter_context(duckdb_connection())
-        self._connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
+        self._connection = self._stack.enter_context(duckdb_connection(_MEMORY_LIMIT))
         self._connection.execute("CREATE TABLE counted (field INTEGER, value VARCHAR, rows BIGINT)")
         self._runs = self._stack.enter_context(SortedRuns())
         return self

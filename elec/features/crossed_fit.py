@@ -35,8 +35,7 @@ def fit_crossed(
     Returns:
         Those in at least `min_count` rows, by falling count, equal counts by hash.
     """
-    with duckdb_connection() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
+    with duckdb_connection(_MEMORY_LIMIT) as connection:
         connection.execute("CREATE TABLE counted (hash UBIGINT, rows BIGINT)")
         if engine is None or engine.pieces == 1:
             _count(connection, field, parents, train)

@@ -14,14 +14,18 @@ _MEMORY_LIMIT = "2GB"
 
 
 @contextmanager
-def duckdb_connection() -> Iterator[Any]:
-    """A connection of one's own, closed at the end, its spilled files removed."""
+def duckdb_connection(memory_limit: str = _MEMORY_LIMIT) -> Iterator[Any]:
+    """A connection of one's own, closed at the end, its spilled files removed.
+
+    Args:
+        memory_limit: What DuckDB may hold before it spills, as it writes sizes.
+    """
     import duckdb
 
     share_arenas()
     with (
         tempfile.TemporaryDirectory(prefix="elec-duckdb-") as spill,
-        duckdb.connect(config={"memory_limit": _MEMORY_LIMIT, "temp_directory": spill}) as connection,
+        duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": spill}) as connection,
     ):
         connection.execute("SET TimeZone = 'UTC'")
         yield connection

@@ -110,8 +110,7 @@ def write_online(store: Any, view: ViewRows, start: datetime, as_of: datetime) -
     there = " AND ".join(f"{quoted(key)} IS NOT NULL" for key in view.keys)
     rows = f"FROM read_parquet($file) WHERE event_timestamp BETWEEN $start AND $until AND {there}"
     given = {"file": str(view.file), "start": start, "until": as_of}
-    with duckdb_connection() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
+    with duckdb_connection(_MEMORY_LIMIT) as connection:
         ((total,),) = connection.execute(f"SELECT count(DISTINCT ({keys})) {rows}", given).fetchall()
         newest = connection.sql(
             f"""

@@ -68,8 +68,7 @@ class CountImpressions:
     def __call__(self, item: tuple[int, Piece]) -> list[Run]:
         """Counts one of the numbered pieces; gives a run for each aggregate."""
         number, piece = item
-        with piece.here() as log, duckdb_connection() as connection:
-            connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        with piece.here() as log, duckdb_connection(MEMORY_LIMIT) as connection:
             return [
                 self._run(connection, aggregate, log, f"aggregate{place}-{number:06d}")
                 for place, aggregate in enumerate(self.dataset.aggregates)

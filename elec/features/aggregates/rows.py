@@ -125,8 +125,7 @@ def _rates(runs: Sequence[Run], scratch: Path) -> Path:
     for number, run in enumerate(runs):
         fetch(run.rates, scratch / f"{number:06d}.parquet")
     rates = scratch / "rates.parquet"
-    with duckdb_connection() as connection:
-        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    with duckdb_connection(MEMORY_LIMIT) as connection:
         connection.execute(
             f"""
             COPY (

@@ -47,8 +47,7 @@ class SumUp:
         aggregate, keys, rates, uri = item
         until = micros(self.as_of)
         view = aggregate.view(self.dataset.user, self.dataset.item)
-        with tempfile.TemporaryDirectory(prefix="elec-sums-") as scratch, duckdb_connection() as connection:
-            connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        with tempfile.TemporaryDirectory(prefix="elec-sums-") as scratch, duckdb_connection(MEMORY_LIMIT) as connection:
             names = key_columns(aggregate)
             asked, parameters = _asked(names, keys)
             with reading(connection, "counted", _schema(len(names)), keys.read()):
